@@ -1,0 +1,2 @@
+//! Entry of the schema generator (`cargo pgrx schema`).
+::pgrx::pgrx_embed!();
