@@ -1,0 +1,13 @@
+//! The pure half of pg_automate: values in, values out. No PostgreSQL, no clock, no I/O.
+
+pub mod jq;
+pub mod json;
+pub mod net;
+pub mod object;
+pub mod problem;
+pub mod report;
+pub mod rule;
+pub mod schedule;
+pub mod suggest;
+pub mod template;
+pub mod workflow;

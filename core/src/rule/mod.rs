@@ -1,0 +1,11 @@
+//! Rules: conditions compiled to SQL, and the actions a match causes.
+
+pub mod action;
+mod compare;
+pub mod jsonlogic;
+mod operand;
+mod sql;
+
+pub use action::Action;
+pub use jsonlogic::{event_to_sql, to_sql};
+pub use operand::{ColumnKind, Columns};
