@@ -1,0 +1,139 @@
+-- Rules: conditions on data changes and events, and the actions that follow.
+
+CREATE TABLE automate.rule (
+    id            uuid PRIMARY KEY,
+    name          text NOT NULL,
+    description   text,
+    owner         regrole NOT NULL,
+    status        text NOT NULL,
+    on_table      regclass,
+    on_event      text,
+    operations    text[],
+    condition     text,
+    conditions    jsonb,
+    condition_sql text,
+    actions       jsonb NOT NULL,
+    priority      integer NOT NULL,
+    search_path   text NOT NULL,
+    version       integer NOT NULL DEFAULT 1,
+    errors        bigint NOT NULL DEFAULT 0,
+    last_error    text,
+    last_error_at timestamptz,
+    created_by    regrole NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT rule_name UNIQUE (owner, name),
+    CONSTRAINT rule_status CHECK (
+        status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'disabled'])
+        OR (status OPERATOR(pg_catalog.=) 'broken' AND last_error IS NOT NULL)),
+    CONSTRAINT rule_on CHECK (
+        (on_table IS NOT NULL AND on_event IS NULL AND operations IS NOT NULL)
+        OR (on_table IS NULL AND on_event IS NOT NULL AND operations IS NULL)),
+    CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
+) WITH (fillfactor = 70);
+CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
+CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
+SELECT pg_catalog.pg_extension_config_dump('automate.rule', '');
+COMMENT ON TABLE automate.rule IS
+'Rules, written by automate.create_rule and its siblings. How often a rule acted is in automate.job_history, source rule:<name>.';
+COMMENT ON COLUMN automate.rule.id IS 'uuid v7.';
+COMMENT ON COLUMN automate.rule.name IS 'Unique among the rules of its owner.';
+COMMENT ON COLUMN automate.rule.description IS 'For people.';
+COMMENT ON COLUMN automate.rule.owner IS 'Role with whose rights the condition is evaluated and the actions are done, whoever writes to the table.';
+COMMENT ON COLUMN automate.rule.status IS 'active, disabled, or broken (last_error says why; automate.enable_rule checks it anew).';
+COMMENT ON COLUMN automate.rule.on_table IS 'Table whose changes it sees; for a partitioned table also those of its partitions.';
+COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears.';
+COMMENT ON COLUMN automate.rule.operations IS 'insert, update, delete: the changes it sees. An update that leaves the row as it was is none.';
+COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over event; empty: always.';
+COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';
+COMMENT ON COLUMN automate.rule.condition_sql IS 'The SQL that conditions means.';
+COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order, after the commit.';
+COMMENT ON COLUMN automate.rule.priority IS 'Smaller acts first; 100 is usual.';
+COMMENT ON COLUMN automate.rule.search_path IS 'search_path under which it was written: for its condition and its SQL actions.';
+COMMENT ON COLUMN automate.rule.version IS 'Counts its changes.';
+COMMENT ON COLUMN automate.rule.errors IS 'Transactions in which its condition failed; the writers were not disturbed.';
+COMMENT ON COLUMN automate.rule.last_error IS 'The last such error, or why it is broken.';
+COMMENT ON COLUMN automate.rule.last_error_at IS 'When that was noted.';
+COMMENT ON COLUMN automate.rule.created_by IS 'Session user that created it.';
+COMMENT ON COLUMN automate.rule.created_at IS 'When it was created.';
+COMMENT ON COLUMN automate.rule.updated_at IS 'When it was last changed.';
+
+ALTER TABLE automate.rule ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON automate.rule FOR SELECT USING (
+    pg_catalog.pg_has_role(owner, 'USAGE')
+    OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
+COMMENT ON POLICY own ON automate.rule IS 'A role sees what it owns, and what roles own whose privileges it has.';
+
+CREATE FUNCTION automate.create_rule(
+    name        text,
+    actions     jsonb,
+    on_table    regclass DEFAULT NULL,
+    on_event    text DEFAULT NULL,
+    operations  text[] DEFAULT '{insert,update}',
+    condition   text DEFAULT NULL,
+    conditions  jsonb DEFAULT NULL,
+    priority    integer DEFAULT 100,
+    description text DEFAULT NULL,
+    enabled     boolean DEFAULT true)
+RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_create_rule';
+COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, integer, text, boolean) IS
+'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
+
+CREATE FUNCTION automate.drop_rule(name text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_drop_rule';
+COMMENT ON FUNCTION automate.drop_rule(text) IS
+'Removes a rule. Matches that are already in the queue are dropped when their turn comes.';
+
+CREATE FUNCTION automate.enable_rule(name text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_enable_rule';
+COMMENT ON FUNCTION automate.enable_rule(text) IS
+'Puts a disabled or broken rule back to work, after its condition has been checked again.';
+
+CREATE FUNCTION automate.disable_rule(name text) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_disable_rule';
+COMMENT ON FUNCTION automate.disable_rule(text) IS
+'Lets a rule rest until automate.enable_rule. What it matched before is still done.';
+
+CREATE FUNCTION automate.capture() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_capture';
+COMMENT ON FUNCTION automate.capture() IS
+'The one trigger of a table with rules: evaluates their conditions on the changed row and queues the matches. Made and removed by automate.create_rule and automate.drop_rule.';
+
+CREATE FUNCTION automate.keep_capture(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted boolean := EXISTS (SELECT FROM automate.rule WHERE on_table = relation);
+    own boolean;
+    part regclass;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class WHERE oid = relation) THEN
+        RETURN;
+    END IF;
+    SELECT tgparentid = 0 INTO own FROM pg_trigger WHERE tgrelid = relation AND tgname = 'pg_automate_capture';
+    IF wanted AND own IS NULL THEN
+        -- The trigger of a partitioned table is cloned to its partitions, which must not have one of the name.
+        FOR part IN SELECT t.tgrelid FROM pg_partition_tree(relation) AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
+                    WHERE t.tgname = 'pg_automate_capture' AND t.tgparentid = 0 ORDER BY p.level LOOP
+            EXECUTE format('DROP TRIGGER pg_automate_capture ON %s', part);
+        END LOOP;
+        EXECUTE format('CREATE TRIGGER pg_automate_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION automate.capture()', relation);
+        -- DROP EXTENSION takes it along without CASCADE.
+        EXECUTE format('ALTER TRIGGER pg_automate_capture ON %s DEPENDS ON EXTENSION pg_automate', relation);
+    ELSIF own AND NOT wanted THEN
+        EXECUTE format('DROP TRIGGER pg_automate_capture ON %s', relation);
+        FOR part IN SELECT p.relid FROM pg_partition_tree(relation) AS p JOIN automate.rule AS r ON r.on_table = p.relid
+                    WHERE p.relid <> relation GROUP BY p.relid, p.level ORDER BY p.level LOOP
+            PERFORM automate.keep_capture(part);
+        END LOOP;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION automate.keep_capture(regclass) IS
+'For automate.create_rule and automate.drop_rule: gives a table our trigger if it has rules, and takes it away if it has none.';

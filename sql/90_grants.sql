@@ -1,0 +1,89 @@
+-- Who may do what. Nothing is granted to PUBLIC; automate.grant_usage gives a role one of four levels.
+
+CREATE TABLE automate.privilege (
+    level  text NOT NULL,
+    object text NOT NULL,
+    PRIMARY KEY (level, object),
+    CONSTRAINT privilege_level CHECK (level OPERATOR(pg_catalog.=) ANY (ARRAY['user', 'network', 'monitor', 'admin']))
+);
+COMMENT ON TABLE automate.privilege IS
+'What each level of automate.grant_usage holds: functions by name (all their forms), tables and views (to read).';
+COMMENT ON COLUMN automate.privilege.level IS 'user, network (user and channels), monitor (reads every owner''s rows) or admin (all of it).';
+COMMENT ON COLUMN automate.privilege.object IS 'Name of a function, table or view in the schema automate.';
+ALTER TABLE automate.privilege ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY read ON automate.privilege FOR SELECT USING (true);
+COMMENT ON POLICY read ON automate.privilege IS 'What the levels hold is no secret.';
+
+INSERT INTO automate.privilege (level, object)
+SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
+    'version', 'is_preloaded', 'status', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
+    'job', 'job_history', 'enqueue_sql', 'retry_job', 'cancel_job', 'worker_trouble', 'worker_trouble_json',
+    'event', 'emit_event', 'rule', 'create_rule', 'drop_rule', 'enable_rule', 'disable_rule',
+    'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
+    'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
+    'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',
+    'channel', 'template', 'create_template', 'drop_template', 'preview_template',
+    'notification', 'attachment', 'delivery', 'notify',
+    'report', 'report_version', 'report_run', 'create_report', 'drop_report', 'run_report', 'report_text', 'report_html',
+    'report_csv', 'report_file']) AS o
+UNION ALL
+SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
+    'create_channel', 'alter_channel', 'drop_channel', 'enable_channel', 'disable_channel']) AS o
+UNION ALL
+SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
+    'see_all', 'version', 'is_preloaded', 'status', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
+    'job', 'job_history', 'worker_trouble', 'worker_trouble_json', 'event', 'rule', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
+    'run', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
+UNION ALL
+SELECT 'admin', o FROM pg_catalog.unnest(ARRAY['see_all', 'pause', 'resume', 'grant_usage', 'revoke_usage']) AS o;
+
+CREATE FUNCTION automate.grant_usage(role regrole, level text DEFAULT 'user') RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_grant_usage';
+COMMENT ON FUNCTION automate.grant_usage(regrole, text) IS
+'Lets a role use pg_automate. Levels: user (own automation), network (user, and may create channels that send to the outside), monitor (reads everybody''s automation), admin (all of these, pause, resume and grant_usage).';
+
+CREATE FUNCTION automate.revoke_usage(role regrole) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_revoke_usage';
+COMMENT ON FUNCTION automate.revoke_usage(regrole) IS
+'Takes every level away from a role. What it has defined stays and goes on; drop or disable that, or the role.';
+
+CREATE FUNCTION automate.apply_usage(role regrole, level text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    to_role text := role::text;
+    levels text[] := CASE level WHEN 'network' THEN '{user,network}' WHEN 'admin' THEN '{user,network,monitor,admin}' ELSE ARRAY[level] END;
+    object record;
+BEGIN
+    EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA automate FROM %s', to_role);
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA automate FROM %s', to_role);
+    EXECUTE format('REVOKE ALL ON SCHEMA automate FROM %s', to_role);
+    IF level IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA automate TO %s', to_role);
+    FOR object IN
+        SELECT p.oid::regprocedure::text AS name FROM pg_proc p
+        WHERE p.pronamespace = 'automate'::regnamespace
+          AND EXISTS (SELECT FROM automate.privilege v WHERE v.object = p.proname AND v.level = ANY (levels))
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', object.name, to_role);
+    END LOOP;
+    FOR object IN
+        SELECT c.oid::regclass::text AS name FROM pg_class c
+        WHERE c.relnamespace = 'automate'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+          AND EXISTS (SELECT FROM automate.privilege v WHERE v.object = c.relname AND v.level = ANY (levels))
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO %s', object.name, to_role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION automate.apply_usage(regrole, text) IS
+'For grant_usage and revoke_usage: gives a role exactly what its level holds; level NULL: nothing.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA automate FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA automate FROM PUBLIC;
+REVOKE ALL ON SCHEMA automate FROM PUBLIC;

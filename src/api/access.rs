@@ -1,0 +1,35 @@
+//! grant_usage, revoke_usage.
+
+use super::args::{Answer, Args};
+use crate::error::{Error, Result};
+use crate::spi::as_extension;
+use crate::{pg, sql_function};
+use automate_core::suggest;
+use pgrx::prelude::*;
+
+const LEVELS: [&str; 4] = ["user", "network", "monitor", "admin"];
+
+sql_function!(automate_grant_usage, pg_finfo_automate_grant_usage, |args| {
+    let level = args.text(1, "level")?;
+    if !LEVELS.contains(&level.as_str()) {
+        return Err(Error::invalid(format!("unknown level \"{level}\""))
+            .with_hint(suggest::hint(&level, &LEVELS)));
+    }
+    apply(args, Some(&level))
+});
+
+sql_function!(automate_revoke_usage, pg_finfo_automate_revoke_usage, |args| { apply(args, None) });
+
+/// Gives a role exactly what a level holds.
+fn apply(args: &Args, level: Option<&str>) -> Result<Answer> {
+    let role = args.oid(0).unwrap_or(pg_sys::InvalidOid);
+    // regrole reads "-" as no role at all.
+    if pg::role_name(role).is_none() {
+        return Err(Error::missing(format!("there is no role with OID {}", role.to_u32()))
+            .with_hint("Name a role, such as 'alice'::regrole; nothing is granted to PUBLIC."));
+    }
+    as_extension(|own| {
+        own.run("SELECT automate.apply_usage($1, $2)", &[role.into(), level.into()])?;
+        Ok(Answer::Void)
+    })
+}

@@ -1,0 +1,174 @@
+//! Arguments of a SQL call, read with our own limits and errors.
+
+use crate::error::{Error, Result};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::prelude::*;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// What a function answers.
+pub enum Answer {
+    Null,
+    Bool(bool),
+    Bytes(Vec<u8>),
+    Int(i32),
+    Json(Value),
+    Text(String),
+    Uuid(Uuid),
+    Void,
+}
+
+/// The call frame.
+pub struct Args(pg_sys::FunctionCallInfo);
+
+impl Args {
+    /// # Safety
+    /// `fcinfo` is the frame of the running call.
+    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Args {
+        Args(fcinfo)
+    }
+
+    fn value<T: FromDatum>(&self, index: usize) -> Option<T> {
+        // SAFETY: the frame is valid, and the SQL declaration fixes number and types.
+        unsafe {
+            let frame = &*self.0;
+            if index >= frame.nargs as usize {
+                return None;
+            }
+            let arg = &frame.args.as_slice(frame.nargs as usize)[index];
+            T::from_datum(arg.value, arg.isnull)
+        }
+    }
+
+    /// A text that must be given.
+    pub fn text(&self, index: usize, name: &str) -> Result<String> {
+        self.opt_text(index).ok_or_else(|| missing(name))
+    }
+
+    pub fn opt_text(&self, index: usize) -> Option<String> {
+        self.value::<String>(index)
+    }
+
+    pub fn int(&self, index: usize, default: i32) -> i32 {
+        self.value::<i32>(index).unwrap_or(default)
+    }
+
+    pub fn opt_int(&self, index: usize) -> Option<i32> {
+        self.value::<i32>(index)
+    }
+
+    pub fn bool(&self, index: usize, default: bool) -> bool {
+        self.value::<bool>(index).unwrap_or(default)
+    }
+
+    pub fn oid(&self, index: usize) -> Option<pg_sys::Oid> {
+        self.value::<pg_sys::Oid>(index)
+    }
+
+    pub fn uuid(&self, index: usize, name: &str) -> Result<Uuid> {
+        self.value::<pgrx::Uuid>(index)
+            .map(|u| Uuid::from_bytes(*u.as_bytes()))
+            .ok_or_else(|| missing(name))
+    }
+
+    pub fn timestamp(&self, index: usize) -> Option<TimestampWithTimeZone> {
+        self.value::<TimestampWithTimeZone>(index)
+    }
+
+    /// An interval as milliseconds; months count 30 days, as in PostgreSQL's EXTRACT(epoch).
+    pub fn interval_ms(&self, index: usize, name: &str) -> Result<Option<i32>> {
+        let Some(interval) = self.value::<Interval>(index) else { return Ok(None) };
+        let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
+        let ms = days * 86_400_000 + interval.micros() / 1000;
+        match i32::try_from(ms) {
+            Ok(ms) if ms > 0 => Ok(Some(ms)),
+            _ => Err(Error::invalid(format!("{name} must be more than 0 and less than 24 days"))),
+        }
+    }
+
+    /// A text array; NULL members are refused.
+    pub fn opt_texts(&self, index: usize, name: &str) -> Result<Option<Vec<String>>> {
+        let Some(items) = self.value::<Vec<Option<String>>>(index) else { return Ok(None) };
+        let count = items.len();
+        let texts: Vec<String> = items.into_iter().flatten().collect();
+        if texts.len() < count {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                format!("{name} must not contain NULL"),
+            ));
+        }
+        Ok(Some(texts))
+    }
+
+    /// A jsonb that must be given, within the limits on size and depth.
+    pub fn json(&self, index: usize, name: &str) -> Result<Value> {
+        self.opt_json(index, name)?.ok_or_else(|| missing(name))
+    }
+
+    pub fn opt_json(&self, index: usize, name: &str) -> Result<Option<Value>> {
+        let Some(text) = self.json_text(index) else { return Ok(None) };
+        parse_json(&text, name).map(Some)
+    }
+
+    /// A jsonb as its text.
+    fn json_text(&self, index: usize) -> Option<String> {
+        // SAFETY: the argument is declared jsonb, which jsonb_out prints.
+        unsafe {
+            let frame = &*self.0;
+            let arg = frame.args.as_slice(frame.nargs as usize).get(index)?;
+            if arg.isnull {
+                return None;
+            }
+            let text = pgrx::direct_function_call::<&std::ffi::CStr>(
+                pg_sys::jsonb_out,
+                &[Some(arg.value)],
+            )?;
+            Some(text.to_string_lossy().into_owned())
+        }
+    }
+
+    /// Hands the answer to PostgreSQL.
+    pub fn answer(&self, answer: Answer) -> pg_sys::Datum {
+        let datum = match answer {
+            Answer::Null => None,
+            Answer::Void => Some(pg_sys::Datum::from(0)),
+            Answer::Bool(v) => v.into_datum(),
+            Answer::Bytes(v) => v.into_datum(),
+            Answer::Int(v) => v.into_datum(),
+            Answer::Json(v) => pgrx::JsonB(v).into_datum(),
+            Answer::Text(v) => v.into_datum(),
+            Answer::Uuid(v) => pgrx::Uuid::from_bytes(*v.as_bytes()).into_datum(),
+        };
+        // SAFETY: the frame is valid for the length of the call.
+        unsafe { (*self.0).isnull = datum.is_none() };
+        datum.unwrap_or(pg_sys::Datum::from(0))
+    }
+}
+
+/// Reads JSON from outside within the limits of size and depth.
+pub fn parse_json(text: &str, name: &str) -> Result<Value> {
+    let refuse = |code, reason: String, hint: &str| {
+        Error::refused(code, format!("{name} is not acceptable: {reason}")).with_hint(hint)
+    };
+    automate_core::json::check_size(text, crate::guc::max_payload_bytes()).map_err(|e| {
+        refuse(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            e.to_string(),
+            "Send less, or refer to a row by its key; automate.max_payload_bytes is the limit on size.",
+        )
+    })?;
+    serde_json::from_str(text).map_err(|e| {
+        refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_JSON_TEXT,
+            e.to_string(),
+            "Check it with the jsonb type.",
+        )
+    })
+}
+
+fn missing(name: &str) -> Error {
+    Error::refused(
+        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        format!("{name} must not be NULL"),
+    )
+}

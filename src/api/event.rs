@@ -1,0 +1,12 @@
+//! emit_event.
+
+use super::args::Answer;
+use crate::{access, event, sql_function};
+use serde_json::json;
+
+sql_function!(automate_emit_event, pg_finfo_automate_emit_event, |args| {
+    let owner = access::require_owner()?;
+    let name = args.text(0, "name")?;
+    let payload = args.opt_json(1, "payload")?.unwrap_or(json!({}));
+    Ok(Answer::Uuid(event::emit(owner, &name, &payload, None)?))
+});

@@ -1,0 +1,45 @@
+//! The functions that SQL calls: thin shells over the rooms of the nouns. Their SQL declarations,
+//! with comments, stand in sql/*.sql.
+
+pub mod access;
+pub mod args;
+pub mod event;
+pub mod notify;
+pub mod operate;
+pub mod queue;
+pub mod report;
+pub mod rule;
+pub mod task;
+pub mod workflow;
+
+/// Declares a SQL-callable function: `sql_function!(automate_x, |args| Result<Datum>)`.
+/// An error becomes PostgreSQL's ERROR with its SQLSTATE, DETAIL and HINT.
+#[macro_export]
+macro_rules! sql_function {
+    ($symbol:ident, $finfo:ident, $body:expr) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C-unwind" fn $finfo() -> *const pgrx::pg_sys::Pg_finfo_record {
+            static RECORD: pgrx::pg_sys::Pg_finfo_record =
+                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &RECORD
+        }
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        #[pgrx::pg_guard]
+        pub unsafe extern "C-unwind" fn $symbol(
+            fcinfo: pgrx::pg_sys::FunctionCallInfo,
+        ) -> pgrx::pg_sys::Datum {
+            let body: fn(
+                &$crate::api::args::Args,
+            ) -> $crate::error::Result<$crate::api::args::Answer> = $body;
+            // SAFETY: PostgreSQL hands over a valid call frame for the length of the call.
+            let args = unsafe { $crate::api::args::Args::of(fcinfo) };
+            match body(&args) {
+                Ok(answer) => args.answer(answer),
+                Err(error) => error.raise(),
+            }
+        }
+    };
+}

@@ -1,0 +1,70 @@
+//! The SQL calls of tasks.
+
+use super::args::Answer;
+use crate::error::Error;
+use crate::task::define::NewTask;
+use crate::task::{steer, when};
+use crate::{pg, sql_function};
+use serde_json::{Value, json};
+
+sql_function!(automate_schedule_task, pg_finfo_automate_schedule_task, |args| {
+    let task = NewTask {
+        name: args.text(0, "name")?,
+        task_type: args.text(1, "task_type")?,
+        schedule: args.text(2, "schedule")?,
+        command: args.text(3, "command")?,
+        args: args.opt_json(4, "args")?.unwrap_or(json!({})),
+        time_zone: args.opt_text(5),
+        misfire: args.opt_text(6).unwrap_or_else(|| "once".into()),
+        overlap: args.opt_text(7).unwrap_or_else(|| "skip".into()),
+        timeout_ms: args.interval_ms(8, "timeout")?,
+        retries: args.int(9, 0),
+        priority: args.int(10, 100),
+        enabled: args.bool(11, true),
+        description: args.opt_text(12),
+        search_path: pg::search_path(),
+    };
+    Ok(Answer::Uuid(task.create()?))
+});
+
+sql_function!(automate_unschedule_task, pg_finfo_automate_unschedule_task, |args| {
+    steer::unschedule(&args.text(0, "name")?)?;
+    Ok(Answer::Void)
+});
+
+sql_function!(automate_pause_task, pg_finfo_automate_pause_task, |args| {
+    steer::pause(&args.text(0, "name")?)?;
+    Ok(Answer::Void)
+});
+
+sql_function!(automate_resume_task, pg_finfo_automate_resume_task, |args| {
+    steer::resume(&args.text(0, "name")?)?;
+    Ok(Answer::Void)
+});
+
+sql_function!(automate_execute_task, pg_finfo_automate_execute_task, |args| {
+    Ok(Answer::Uuid(steer::execute(&args.text(0, "name")?)?))
+});
+
+sql_function!(automate_next_runs, pg_finfo_automate_next_runs, |args| {
+    /// Most runs shown at once.
+    const MOST: i32 = 1000;
+    let n = args.int(1, 5);
+    if !(1..=MOST).contains(&n) {
+        return Err(Error::invalid(format!("n must be 1 to {MOST}, not {n}")));
+    }
+    let zone = when::zone_name(args.opt_text(2).as_deref())?;
+    let schedule = when::read(&args.text(0, "schedule")?, &zone)?;
+    let mut at = match args.timestamp(3) {
+        None => when::now(),
+        Some(after) => when::from_us(after.into())
+            .ok_or_else(|| Error::invalid("after must be a finite instant"))?,
+    };
+    let mut runs = Vec::new();
+    while runs.len() < n as usize {
+        let Some(next) = schedule.next(at) else { break };
+        runs.push(json!({ "run_at": next.to_rfc3339(), "note": schedule.note(next) }));
+        at = next;
+    }
+    Ok(Answer::Json(Value::Array(runs)))
+});

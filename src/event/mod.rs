@@ -1,0 +1,141 @@
+//! Events: what was told to the database by `emit_event`, rules and workflows.
+
+use crate::error::{Error, Result};
+use crate::queue::{Lane, NewJob};
+use crate::rule::cause;
+use crate::spi::{Own, as_extension};
+use crate::{guc, pg};
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Longest name of an event, in bytes.
+const MAX_NAME: usize = 256;
+/// Rows removed by one statement.
+const BATCH: i64 = 10_000;
+
+/// A rule that hears an event.
+struct Listener {
+    rule: Uuid,
+    name: String,
+    owner: pg_sys::Oid,
+    priority: i32,
+    search_path: String,
+}
+
+/// Checks the name of an event.
+pub fn check_name(name: &str) -> Result<()> {
+    if name.trim().is_empty() || name.len() > MAX_NAME {
+        return Err(Error::invalid(format!(
+            "the name of an event must have 1 to {MAX_NAME} bytes, not {}",
+            name.trim().len()
+        ))
+        .with_hint("Name what happened, such as order.paid."));
+    }
+    Ok(())
+}
+
+/// Records an event in the current transaction and queues a job for each rule that hears it.
+pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str>) -> Result<Uuid> {
+    check_name(name)?;
+    let depth = cause::depth();
+    if depth >= cause::MAX_DEPTH {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!(
+                "event \"{name}\" ends a chain of {depth} rules, each caused by the one before"
+            ),
+        )
+        .with_hint("The rules feed each other: give one of them a condition that ends the loop."));
+    }
+    let text = payload.to_string();
+    let limit = guc::max_payload_bytes();
+    if text.len() > limit {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("the payload of event \"{name}\" has more than {limit} bytes"),
+        )
+        .with_hint("Refer to a row by its key; automate.max_payload_bytes is the limit."));
+    }
+    let id = Uuid::now_v7();
+    as_extension(|own| {
+        own.run(
+            "INSERT INTO automate.event (id, name, payload, owner, source, depth, cause)
+             VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4, $5, $6, $7)",
+            &[
+                key(id).into(),
+                name.into(),
+                text.into(),
+                owner.into(),
+                source.into(),
+                depth.into(),
+                cause::rule().map(key).into(),
+            ],
+        )?;
+        let listeners = listeners(own, name, owner)?;
+        if listeners.is_empty() {
+            return Ok(id);
+        }
+        let event = json!({
+            "id": id, "name": name, "payload": payload, "at": pg::iso(pg::now()),
+            "user": pg::role_name(owner), "source": source, "depth": depth,
+        });
+        for listener in listeners {
+            let payload = json!({"rule": listener.rule, "depth": depth + 1, "event": event});
+            let source = format!("rule:{}", listener.name);
+            NewJob {
+                source: Some(&source),
+                priority: listener.priority,
+                max_attempts: crate::rule::ATTEMPTS,
+                search_path: Some(&listener.search_path),
+                ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
+            }
+            .put(own)?;
+        }
+        Ok(id)
+    })
+}
+
+/// The rules on an event whose owner may know what the emitter says.
+fn listeners(own: &Own, name: &str, emitter: pg_sys::Oid) -> Result<Vec<Listener>> {
+    let rows = own.run(
+        "SELECT id, name, owner::oid, priority, search_path FROM automate.rule
+         WHERE on_event = $1 AND status = 'active' ORDER BY priority, name",
+        &[name.into()],
+    )?;
+    let mut found = Vec::new();
+    for i in 0..rows.len() {
+        let (Some(id), Some(owner)) = (rows.get::<pgrx::Uuid>(i, 1), rows.get(i, 3)) else {
+            continue;
+        };
+        // SAFETY: look-ups in the catalog of role memberships.
+        if owner != emitter && !unsafe { pg_sys::has_privs_of_role(owner, emitter) } {
+            continue;
+        }
+        found.push(Listener {
+            rule: Uuid::from_bytes(*id.as_bytes()),
+            name: rows.get(i, 2).unwrap_or_default(),
+            owner,
+            priority: rows.get(i, 4).unwrap_or(100),
+            search_path: rows.get(i, 5).unwrap_or_default(),
+        });
+    }
+    Ok(found)
+}
+
+/// Removes events older than the retention, some at a time.
+pub fn forget_old(own: &Own) -> Result<()> {
+    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::history_retention_s();
+    // Ids sort by time, so the primary key finds the old ones.
+    let oldest = Uuid::from_u128((u128::from(unix_s.unsigned_abs()) * 1000) << 80);
+    own.run(
+        "DELETE FROM automate.event WHERE id IN
+            (SELECT id FROM automate.event WHERE id < $1 ORDER BY id LIMIT $2)",
+        &[key(oldest).into(), BATCH.into()],
+    )?;
+    Ok(())
+}
+
+fn key(id: Uuid) -> pgrx::Uuid {
+    pgrx::Uuid::from_bytes(*id.as_bytes())
+}

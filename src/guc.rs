@@ -1,0 +1,122 @@
+//! Every setting of the extension. Names are contracts.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
+
+static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
+static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
+static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
+static NETWORK_ALLOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
+static PAUSED: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// Most jobs that share a commit.
+pub fn batch_max() -> i64 {
+    i64::from(BATCH_MAX.get())
+}
+
+/// How long an executor waits for work before it leaves, in milliseconds.
+pub fn executor_idle_timeout_ms() -> i64 {
+    i64::from(EXECUTOR_IDLE_TIMEOUT.get())
+}
+
+/// How long history is kept, in seconds.
+pub fn history_retention_s() -> i64 {
+    i64::from(HISTORY_RETENTION.get())
+}
+
+/// Most executors of one database.
+pub fn max_executors() -> usize {
+    usize::try_from(MAX_EXECUTORS.get()).unwrap_or(1)
+}
+
+/// Largest JSON document accepted from outside, in bytes.
+pub fn max_payload_bytes() -> usize {
+    usize::try_from(MAX_PAYLOAD_BYTES.get()).unwrap_or(0)
+}
+
+/// Which hosts may be reached.
+pub fn network_allow() -> String {
+    NETWORK_ALLOW.get().map(|v| v.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// True while the settings say that nothing is to be claimed.
+pub fn paused() -> bool {
+    PAUSED.get()
+}
+
+/// Registers the settings; called once from `_PG_init`.
+pub fn define() {
+    // All are for superusers: each widens what the server may reach, spend or keep.
+    GucRegistry::define_int_guc(
+        c"automate.batch_max",
+        c"Most short jobs that an executor commits together.",
+        c"Batches start at 1, grow while jobs are short and shrink to 1 when one takes long.",
+        &BATCH_MAX,
+        1,
+        10_000,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"automate.executor_idle_timeout",
+        c"How long an executor without work stays.",
+        c"A resident executor starts work in under a millisecond; a new one takes some 10 ms.",
+        &EXECUTOR_IDLE_TIMEOUT,
+        100,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"automate.history_retention",
+        c"How long finished jobs, runs and deliveries are kept.",
+        c"Older days of automate.job_history are dropped whole.",
+        &HISTORY_RETENTION,
+        60,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    define_limits();
+}
+
+fn define_limits() {
+    GucRegistry::define_int_guc(
+        c"automate.max_executors",
+        c"Most executors of one database.",
+        c"Each is a background worker: see max_worker_processes.",
+        &MAX_EXECUTORS,
+        1,
+        64,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"automate.max_payload_bytes",
+        c"Largest JSON document accepted from outside, in bytes.",
+        c"Definitions, inputs, events and parameters that are larger are refused.",
+        &MAX_PAYLOAD_BYTES,
+        1024,
+        64 << 20,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"automate.network_allow",
+        c"Hosts and networks that may be reached: host patterns and CIDR blocks, separated by commas.",
+        c"* is every public address. Private, loopback and link-local ones only if listed.",
+        &NETWORK_ALLOW,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"automate.paused",
+        c"While on, nothing is claimed and nothing is sent.",
+        c"automate.pause() does the same for one database.",
+        &PAUSED,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}

@@ -1,0 +1,54 @@
+//! pg_automate: PostgreSQL runs its own automation.
+
+use pgrx::prelude::*;
+
+pub mod access;
+pub mod api;
+pub mod courier;
+pub mod error;
+pub mod event;
+pub mod guc;
+pub mod housekeep;
+pub mod instance;
+pub mod notify;
+pub mod perform;
+pub mod pg;
+pub mod queue;
+pub mod report;
+pub mod rule;
+pub mod shmem;
+pub mod spi;
+pub mod task;
+pub mod utility;
+pub mod wake;
+pub mod worker;
+pub mod workflow;
+
+::pgrx::pg_module_magic!();
+
+extension_sql_file!("../sql/00_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/10_queue.sql", name = "queue", requires = ["schema"]);
+extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["queue"]);
+extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["event"]);
+extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule"]);
+extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
+extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
+extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
+extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
+extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["operate"]);
+extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["grants"], finalize);
+
+/// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    guc::define();
+    // SAFETY: flags that the server sets before it loads libraries.
+    let (starting, upgrading) =
+        unsafe { (pg_sys::process_shared_preload_libraries_in_progress, pg_sys::IsBinaryUpgrade) };
+    if !starting || upgrading {
+        return;
+    }
+    shmem::registry::init();
+    utility::init();
+    worker::spawn::register_launcher();
+}

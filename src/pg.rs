@@ -1,0 +1,154 @@
+//! The few PostgreSQL symbols that pgrx does not bind, and the small safe wrappers around what we call often.
+
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+/// C symbols. Call them only through [`guarded`]: an ERROR must not jump over Rust frames.
+pub mod c {
+    use super::*;
+    unsafe extern "C-unwind" {
+        /// SIGTERM: end the session at the next safe point, as in a client backend.
+        pub fn die(signal: c_int);
+        /// SIGHUP: read the configuration again at the next safe point.
+        pub fn SignalHandlerForConfigReload(signal: c_int);
+        pub fn enable_timeout_after(id: c_int, delay_ms: c_int);
+        pub fn enable_timeout_at(id: c_int, end: pg_sys::TimestampTz);
+        pub fn get_timeout_active(id: c_int) -> bool;
+        pub fn get_timeout_finish_time(id: c_int) -> pg_sys::TimestampTz;
+        pub fn disable_timeout(id: c_int, keep_indicator: bool);
+        pub fn disable_all_timeouts(keep_indicators: bool);
+        pub fn setup_parse_variable_parameters(
+            pstate: *mut pg_sys::ParseState,
+            types: *mut *mut pg_sys::Oid,
+            count: *mut c_int,
+        );
+        pub fn ResetSequenceCaches();
+        pub fn transformWhereClause(
+            pstate: *mut pg_sys::ParseState,
+            clause: *mut pg_sys::Node,
+            kind: c_int,
+            construct: *const c_char,
+        ) -> *mut pg_sys::Node;
+        pub fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
+        /// The variables of one range table entry become those of another.
+        pub fn ChangeVarNodes(node: *mut pg_sys::Node, from: c_int, to: c_int, levels_up: c_int);
+    }
+}
+
+/// `STATEMENT_TIMEOUT` of PostgreSQL's `TimeoutId`, the same in 15 to 18.
+pub const STATEMENT_TIMEOUT: c_int = 3;
+
+/// Runs a call into PostgreSQL so that an ERROR in it becomes a Rust panic, which pgrx turns back.
+pub fn guarded<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: we are on the server's one thread (pgrx checks it), and the closure holds no Rust
+    // value with a destructor that a jump could skip: callers pass plain C calls.
+    unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(call) }
+}
+
+/// The instant now, in PostgreSQL's microseconds since 2000.
+pub fn now() -> pg_sys::TimestampTz {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// PostgreSQL's epoch, 2000-01-01, in seconds of Unix.
+pub const EPOCH_S: i64 = 946_684_800;
+
+/// An instant as ISO 8601 in UTC, to the microsecond.
+pub fn iso(at: pg_sys::TimestampTz) -> String {
+    chrono::DateTime::from_timestamp_micros(at.saturating_add(EPOCH_S * 1_000_000))
+        .map(|t| t.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+        .unwrap_or_default()
+}
+
+/// The clock in microseconds, for measuring durations.
+pub fn micros() -> i64 {
+    now()
+}
+
+/// The pointers of a PostgreSQL list, cast to the node type that the caller knows them to be.
+///
+/// # Safety
+/// `list` is null or a list of pointers to `T` that outlives the iterator.
+pub unsafe fn items<T>(list: *const pg_sys::List) -> impl Iterator<Item = *mut T> {
+    // SAFETY: an empty list is null; otherwise length says how many elements there are.
+    let length = if list.is_null() { 0 } else { unsafe { (*list).length as usize } };
+    // SAFETY: the index is within the length.
+    (0..length).map(move |i| unsafe { (*(*list).elements.add(i)).ptr_value.cast::<T>() })
+}
+
+/// OID of this session's database.
+pub fn my_database() -> pg_sys::Oid {
+    // SAFETY: a process-local variable, set once.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// OID of the role whose rights are in force now.
+pub fn current_user() -> pg_sys::Oid {
+    // SAFETY: reads a process-local variable.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// The name of a role, or None when it was dropped.
+pub fn role_name(role: pg_sys::Oid) -> Option<String> {
+    // SAFETY: with missing_ok the lookup returns null instead of raising; the result is palloc'd text.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// The search_path in force, as its text.
+pub fn search_path() -> String {
+    // SAFETY: the setting's value is a C string or null, and we copy it at once.
+    unsafe {
+        let path = pg_sys::namespace_search_path;
+        if path.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(path).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// Sets a setting until the enclosing nest level ends ([`GucNest`]).
+pub fn set_local(name: &CStr, value: &CStr) {
+    // SAFETY: both are NUL-terminated; ERROR level reports a bad value by an ERROR, which the
+    // binding turns into a panic.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// A level of settings: what is set inside ends with it.
+pub struct GucNest(c_int);
+
+impl GucNest {
+    pub fn open() -> GucNest {
+        // SAFETY: counts a process-local level.
+        GucNest(unsafe { pg_sys::NewGUCNestLevel() })
+    }
+
+    /// Ends the level and undoes everything that was set in it, plain SET included.
+    pub fn undo(self) {
+        // SAFETY: the level was opened by us and levels above it ended with their transactions.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.0) }
+    }
+}
+
+/// Raises pending interrupts: a request to end, a cancel, a config reload in the server's sense.
+pub fn check_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
+/// A context pointer nobody reads.
+pub const NO_ARG: *mut c_void = std::ptr::null_mut();

@@ -1,0 +1,119 @@
+//! Recording what became of jobs, a set at a time, in the transaction that did the work.
+
+use super::Job;
+use super::claim::to_uuids;
+use crate::error::{Failure, Result};
+use crate::spi::Own;
+use serde_json::Value;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done; kept in the history with its answer.
+    Succeeded(Value),
+    /// Done; what it did is recorded elsewhere (a run's steps), so the history has no row.
+    Gone,
+    /// An attempt failed.
+    Failed(Failure),
+    /// An attempt failed, and the peer asks not to be tried again before this time has passed.
+    Later(Failure, Duration),
+    /// An attempt failed, and another would fail the same way.
+    GivenUp(Failure),
+    /// Not done yet: it stays as it is.
+    Stays,
+}
+
+/// A job with its outcome and when it began.
+pub struct Finished {
+    pub job: Job,
+    pub outcome: Outcome,
+    pub started_us: i64,
+}
+
+/// Id, status, error, result and start of a job that is over.
+type Done = (Uuid, &'static str, Option<String>, Option<String>, i64);
+
+/// Records the outcomes: successes and last failures move to the history, the others are put off.
+pub fn finish(own: &Own, finished: &[Finished]) -> Result<()> {
+    let mut done: Vec<Done> = Vec::new();
+    let mut gone: Vec<Uuid> = Vec::new();
+    for f in finished {
+        match &f.outcome {
+            Outcome::Succeeded(result) => {
+                done.push((f.job.id, "succeeded", None, Some(result.to_string()), f.started_us));
+            }
+            Outcome::Gone => gone.push(f.job.id),
+            Outcome::Stays => {}
+            Outcome::Failed(failure) if may_retry(&f.job, failure) => {
+                put_off(own, &f.job, failure, Duration::ZERO)?;
+            }
+            Outcome::Later(failure, pause) if may_retry(&f.job, failure) => {
+                put_off(own, &f.job, failure, *pause)?;
+            }
+            Outcome::Failed(failure) | Outcome::Later(failure, _) | Outcome::GivenUp(failure) => {
+                done.push((f.job.id, "failed", Some(failure.text()), None, f.started_us));
+            }
+        }
+    }
+    if !gone.is_empty() {
+        own.run("DELETE FROM automate.job WHERE id = ANY ($1)", &[to_uuids(&gone).into()])?;
+    }
+    if done.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
+    let statuses: Vec<&str> = done.iter().map(|d| d.1).collect();
+    let errors: Vec<Option<String>> = done.iter().map(|d| d.2.clone()).collect();
+    let results: Vec<Option<String>> = done.iter().map(|d| d.3.clone()).collect();
+    let started: Vec<i64> = done.iter().map(|d| d.4).collect();
+    own.run(
+        "WITH d AS (
+            SELECT * FROM unnest($1::pg_catalog.uuid[], $2::pg_catalog.text[], $3::pg_catalog.text[],
+                                 $4::pg_catalog.text[], $5::pg_catalog.int8[])
+                          AS d(id, status, error, result, started)),
+         j AS (DELETE FROM automate.job USING d WHERE job.id = d.id
+               RETURNING job.*, d.status AS ended, d.error, d.result, d.started)
+         INSERT INTO automate.job_history
+            (id, kind, owner, status, attempts, enqueued_at, started_at, finished_at, error, result, source, retry)
+         SELECT id, kind, owner, ended, attempts + 1, enqueued_at,
+                timestamptz '2000-01-01 00:00:00+00' + started * interval '1 microsecond',
+                clock_timestamp(), error, result::jsonb, source,
+                CASE WHEN ended <> 'succeeded' THEN jsonb_build_object('payload', payload,
+                    'lane', lane::text, 'priority', priority, 'max_attempts', max_attempts, 'timeout_ms', timeout_ms,
+                    'concurrency_key', concurrency_key, 'search_path', search_path, 'top_level', top_level) END
+         FROM j",
+        &[to_uuids(&ids).into(), statuses.into(), errors.into(), results.into(), started.into()],
+    )?;
+    Ok(())
+}
+
+/// A lost race (deadlock, serialization) is tried again at least four times, whatever was asked.
+pub fn may_retry(job: &Job, failure: &Failure) -> bool {
+    let allowed = if failure.lost_race() { job.max_attempts.max(5) } else { job.max_attempts };
+    job.attempts + 1 < allowed
+}
+
+/// Puts a job off: 1, 2, 4, ... seconds, at most an hour, each up to a quarter longer by chance;
+/// but at least as long as the peer asked for.
+fn put_off(own: &Own, job: &Job, failure: &Failure, pause: Duration) -> Result<()> {
+    let lost_race = failure.lost_race();
+    let pause_s = pause.as_secs_f64();
+    own.run(
+        "UPDATE automate.job
+         SET attempts = attempts + 1, status = 'scheduled', lease = NULL, last_error = $2,
+             run_at = clock_timestamp() + greatest($4 * interval '1 second',
+                 (1 + random() / 4) * CASE WHEN $3 THEN interval '20 milliseconds'
+                 ELSE least(interval '1 second' * power(2, least(attempts, 12)), interval '1 hour') END)
+         WHERE id = $1",
+        &[
+            pgrx::Uuid::from_bytes(*job.id.as_bytes()).into(),
+            failure.text().into(),
+            lost_race.into(),
+            pause_s.into(),
+        ],
+    )?;
+    crate::wake::arm_coordinator();
+    Ok(())
+}

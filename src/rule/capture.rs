@@ -1,0 +1,323 @@
+//! The trigger of a table with rules: which of them does a changed row match?
+
+use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, UPDATE};
+use super::fault::{self, Culprit};
+use super::matched;
+use super::{cause, expression};
+use crate::error::{Error, Failure, Result};
+use crate::pg;
+use crate::spi::own::as_role;
+use crate::spi::step;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
+use pgrx::prelude::*;
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_finfo_automate_capture() -> *const pg_sys::Pg_finfo_record {
+    static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &RECORD
+}
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn automate_capture(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL hands over a valid call frame, and TriggerData as its context when the
+    // function is called as a trigger.
+    let captured = unsafe {
+        match Change::of((*fcinfo).context) {
+            Some(change) => capture(&change),
+            None => Err(Error::refused(
+                ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "automate.capture() must be called by an AFTER ROW trigger",
+            )
+            .with_hint("SELECT automate.create_rule(...) makes the trigger.")),
+        }
+    };
+    match captured {
+        Ok(()) => pg_sys::Datum::from(0),
+        Err(error) => error.raise(),
+    }
+}
+
+/// One changed row.
+pub struct Change {
+    pub relation: pg_sys::Relation,
+    /// INSERT, UPDATE or DELETE.
+    pub operation: u8,
+    /// Null where the operation has no such row.
+    pub new: *mut pg_sys::TupleTableSlot,
+    pub old: *mut pg_sys::TupleTableSlot,
+}
+
+impl Change {
+    /// What the trigger was called for; None if it is not such a trigger.
+    unsafe fn of(context: *mut pg_sys::Node) -> Option<Change> {
+        // SAFETY: the tag says that it is TriggerData, whose slots live during the call.
+        unsafe {
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                return None;
+            }
+            let data = &*context.cast::<pg_sys::TriggerData>();
+            let event = data.tg_event;
+            if event & pg_sys::TRIGGER_EVENT_ROW == 0
+                || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != pg_sys::TRIGGER_EVENT_AFTER
+            {
+                return None;
+            }
+            let none = std::ptr::null_mut();
+            let (operation, new, old) = match event & pg_sys::TRIGGER_EVENT_OPMASK {
+                pg_sys::TRIGGER_EVENT_INSERT => (INSERT, data.tg_trigslot, none),
+                pg_sys::TRIGGER_EVENT_UPDATE => (UPDATE, data.tg_newslot, data.tg_trigslot),
+                pg_sys::TRIGGER_EVENT_DELETE => (DELETE, none, data.tg_trigslot),
+                _ => return None,
+            };
+            Some(Change { relation: data.tg_relation, operation, new, old })
+        }
+    }
+
+    /// True for an update that left every byte of the row as it was.
+    fn is_idle(&self) -> bool {
+        /// Bytes of a tuple before its null bitmap.
+        const HEADER: usize = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+        /// The bits of t_infomask that speak of the data and not of transactions.
+        const DATA_BITS: u16 = 0x000F;
+        if self.operation != UPDATE {
+            return false;
+        }
+        // SAFETY: the slots of an AFTER UPDATE trigger hold heap tuples, which live during the call.
+        unsafe {
+            let new = pg_sys::ExecFetchSlotHeapTuple(self.new, false, std::ptr::null_mut());
+            let old = pg_sys::ExecFetchSlotHeapTuple(self.old, false, std::ptr::null_mut());
+            let (a, b) = ((*new).t_data, (*old).t_data);
+            let length = (*new).t_len as usize;
+            let attributes = pg_sys::HEAP_NATTS_MASK as u16;
+            length == (*old).t_len as usize
+                && length >= HEADER
+                && (*a).t_hoff == (*b).t_hoff
+                && ((*a).t_infomask2 ^ (*b).t_infomask2) & attributes == 0
+                && ((*a).t_infomask ^ (*b).t_infomask) & DATA_BITS == 0
+                && std::slice::from_raw_parts(a.cast::<u8>().add(HEADER), length - HEADER)
+                    == std::slice::from_raw_parts(b.cast::<u8>().add(HEADER), length - HEADER)
+        }
+    }
+}
+
+/// Finds the rules that a change matches and queues their jobs.
+fn capture(change: &Change) -> Result<()> {
+    // SAFETY: PostgreSQL holds the table open while its trigger runs.
+    let rules = unsafe { cache::rules_of(change.relation)? };
+    if rules.operations & change.operation == 0 || change.is_idle() {
+        return Ok(());
+    }
+    let mut hits = plain_hits(&rules, change);
+    if !rules.guarded.is_empty() {
+        guarded_hits(&rules, change, &mut hits)?;
+        hits.sort_unstable();
+    }
+    if hits.is_empty() {
+        return Ok(());
+    }
+    // A rule does not see what its own action does.
+    if let Some(own) = cause::rule() {
+        hits.retain(|hit| rules.rules[*hit as usize].id != own);
+    }
+    if cause::depth() >= cause::MAX_DEPTH {
+        return refuse_loop(&rules, &hits);
+    }
+    matched::put(&rules, &hits, change)
+}
+
+/// The rules whose plain conditions match, all under one guard.
+fn plain_hits(rules: &Rules, change: &Change) -> Vec<u32> {
+    let mut hits: Vec<u32> = Vec::new();
+    if rules.tests.is_empty() {
+        return hits;
+    }
+    let econtext = place(rules, change);
+    let chosen;
+    let tests = match &rules.index {
+        None => rules.tests.as_slice(),
+        Some(index) => {
+            // SAFETY: a row of the table, or its row of NULLs.
+            chosen = unsafe { index.candidates((*econtext).ecxt_outertuple) };
+            chosen.as_slice()
+        }
+    };
+    let mut few = [0u32; 16];
+    let (tests, count) = (tests.as_ptr(), tests.len());
+    let many = count > few.len();
+    let out = if many {
+        hits.reserve(count);
+        hits.as_mut_ptr()
+    } else {
+        few.as_mut_ptr()
+    };
+    let operation = change.operation;
+    // SAFETY: `out` has room for every test. Only plain values are in the guarded frame.
+    let found = pg::guarded(|| unsafe { run_tests(tests, count, operation, econtext, out) });
+    if many {
+        // SAFETY: so many were written.
+        unsafe { hits.set_len(found) };
+    } else if found > 0 {
+        hits.extend_from_slice(&few[..found]);
+    }
+    if rules.index.is_some() {
+        hits.sort_unstable();
+    }
+    hits
+}
+
+/// Puts the rows where the expressions look for them.
+fn place(rules: &Rules, change: &Change) -> *mut pg_sys::ExprContext {
+    let or_none = |slot: *mut pg_sys::TupleTableSlot| {
+        if slot.is_null() { rules.no_row } else { slot }
+    };
+    // SAFETY: the context is the set's own.
+    unsafe {
+        (*rules.econtext).ecxt_outertuple = or_none(change.new);
+        (*rules.econtext).ecxt_innertuple = or_none(change.old);
+    }
+    rules.econtext
+}
+
+/// Evaluates the tests; writes the indexes of the rules that match and returns their number.
+unsafe fn run_tests(
+    tests: *const Test,
+    count: usize,
+    operation: u8,
+    econtext: *mut pg_sys::ExprContext,
+    out: *mut u32,
+) -> usize {
+    // SAFETY: the caller passes arrays of that length and live states; errors leave by a jump
+    // over this frame, which owns nothing.
+    unsafe {
+        let memory = (*econtext).ecxt_per_tuple_memory;
+        let before = pg_sys::MemoryContextSwitchTo(memory);
+        let mut found = 0;
+        for i in 0..count {
+            let test = *tests.add(i);
+            if test.operations & operation != 0
+                && (test.state.is_null() || is_true(test.state, econtext))
+            {
+                *out.add(found) = test.rule;
+                found += 1;
+            }
+        }
+        pg_sys::MemoryContextSwitchTo(before);
+        if !(*memory).isReset {
+            pg_sys::MemoryContextReset(memory);
+        }
+        found
+    }
+}
+
+unsafe fn is_true(state: *mut pg_sys::ExprState, econtext: *mut pg_sys::ExprContext) -> bool {
+    let mut is_null = false;
+    // SAFETY: a state that ExecInitExpr made ready.
+    unsafe {
+        match (*state).evalfunc {
+            Some(evaluate) => {
+                evaluate(state, econtext, &raw mut is_null).value() & 0xFF != 0 && !is_null
+            }
+            None => false,
+        }
+    }
+}
+
+/// The rules whose conditions may fail: each as its owner, in a subtransaction.
+fn guarded_hits(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<()> {
+    for index in &rules.guarded {
+        let rule = &rules.rules[*index as usize];
+        let Condition::Guarded(guarded) = &rule.condition else { continue };
+        if rule.operations & change.operation == 0 {
+            continue;
+        }
+        let econtext = place(rules, change);
+        let outcome = as_role(rule.owner, || {
+            step::in_subtransaction(|| {
+                let nest = pg::GucNest::open();
+                expression::fix_settings(&rule.search_path);
+                // SAFETY: state and context belong to the set, which we hold.
+                let is_match = unsafe { evaluate(guarded, econtext) };
+                nest.undo();
+                is_match
+            })
+        });
+        match outcome {
+            Ok(true) => hits.push(*index),
+            Ok(false) => {}
+            Err(failure) => {
+                guarded.state.set(std::ptr::null_mut());
+                // SAFETY: nothing is evaluated now.
+                unsafe { pg_sys::MemoryContextReset((*econtext).ecxt_per_tuple_memory) };
+                pass_over(rules, *index, failure)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Evaluates a condition with a state of this transaction.
+unsafe fn evaluate(guarded: &Guarded, econtext: *mut pg_sys::ExprContext) -> bool {
+    // SAFETY: the context holds only the state, which is not in use.
+    unsafe {
+        let transaction = cache::this_transaction();
+        if guarded.state.get().is_null() || guarded.made.get() != transaction {
+            guarded.state.set(std::ptr::null_mut());
+            pg_sys::MemoryContextReset(guarded.context);
+            let before = pg_sys::MemoryContextSwitchTo(guarded.context);
+            guarded.state.set(pg_sys::ExecInitExpr(guarded.expr, std::ptr::null_mut()));
+            pg_sys::MemoryContextSwitchTo(before);
+            guarded.made.set(transaction);
+        }
+        let state = guarded.state.get();
+        let memory = (*econtext).ecxt_per_tuple_memory;
+        let before = pg_sys::MemoryContextSwitchTo(memory);
+        let is_match = pg::guarded(|| is_true(state, econtext));
+        pg_sys::MemoryContextSwitchTo(before);
+        pg_sys::MemoryContextReset(memory);
+        is_match
+    }
+}
+
+/// Notes a failure of a condition and lets the writer go on, unless the session itself is to stop.
+pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
+    let stops = failure.lost_race()
+        || matches!(
+            failure.code,
+            ERRCODE_QUERY_CANCELED
+                | ERRCODE_ADMIN_SHUTDOWN
+                | ERRCODE_CRASH_SHUTDOWN
+                | ERRCODE_OUT_OF_MEMORY
+        );
+    if stops {
+        return Err(failure.into());
+    }
+    let rule = &rules.rules[index as usize];
+    let culprit = Culprit { id: rule.id, name: &rule.name, owner: rule.owner };
+    fault::note(&culprit, &failure, false)
+}
+
+/// The change ends a chain of rules that cause each other.
+fn refuse_loop(rules: &Rules, hits: &[u32]) -> Result<()> {
+    for hit in hits {
+        let message = format!(
+            "the change ends a chain of {} rules, each caused by the one before",
+            cause::depth()
+        );
+        let failure = Failure {
+            code: ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            message,
+            detail: None,
+            hint: Some(
+                "The rules feed each other: give one of them a condition that ends the loop."
+                    .into(),
+            ),
+        };
+        pass_over(rules, *hit, failure)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,474 @@
+//! Making, removing and switching rules.
+
+use super::cache;
+use super::columns::TableColumns;
+use super::expression::{self, Sides};
+use super::perform::event_statement;
+use crate::error::{Error, Result};
+use crate::event;
+use crate::pg;
+use crate::spi::{Own, as_extension, statement};
+use automate_core::problem::Problem;
+use automate_core::rule::action::{self, Action};
+use automate_core::rule::{event_to_sql, to_sql};
+use automate_core::suggest;
+use pgrx::prelude::*;
+use serde_json::Value;
+use std::ffi::CString;
+use uuid::Uuid;
+
+/// Longest name of a rule, in bytes.
+const MAX_NAME: usize = 128;
+const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
+
+/// A rule as its author says it.
+pub struct Definition {
+    pub name: String,
+    pub actions: Value,
+    pub on_table: Option<pg_sys::Oid>,
+    pub on_event: Option<String>,
+    pub operations: Vec<String>,
+    pub condition: Option<String>,
+    pub conditions: Option<Value>,
+    pub priority: i32,
+    pub description: Option<String>,
+    pub enabled: bool,
+}
+
+/// What a rule listens to.
+enum Source<'a> {
+    Table { relid: pg_sys::Oid, operations: Vec<String>, sides: Sides },
+    Event(&'a str),
+}
+
+/// Makes a rule; returns its id.
+pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
+    let d = definition;
+    check_name(&d.name)?;
+    let source = source(d)?;
+    if d.condition.is_some() && d.conditions.is_some() {
+        return Err(Error::invalid("a rule has a condition or conditions, not both")
+            .with_hint("condition is SQL, conditions is JsonLogic."));
+    }
+    if let Source::Table { relid, .. } = &source {
+        check_table(*relid)?;
+        check_rights(*relid, owner)?;
+    }
+    let path = search_path();
+    let generated = generate(d, &source)?;
+    let condition = generated.as_deref().or(d.condition.as_deref());
+    check_condition(condition, &source, &path)?;
+    let actions = action::parse(&d.actions).map_err(|p| Error::problems("actions", &p))?;
+    check_actions(owner, &actions)?;
+    let id = Uuid::now_v7();
+    as_extension(|own| {
+        refuse_duplicate(own, owner, &d.name)?;
+        insert(own, id, owner, d, &source, generated.as_deref(), &path)?;
+        if let Source::Table { relid, .. } = &source {
+            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[(*relid).into()])?;
+            cache::announce(own, *relid)?;
+        }
+        Ok(id)
+    })
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.trim().is_empty() || name.len() > MAX_NAME {
+        return Err(Error::invalid(format!(
+            "the name of a rule must have 1 to {MAX_NAME} bytes, not {}",
+            name.trim().len()
+        ))
+        .with_hint("Name what it is for, such as big_order."));
+    }
+    Ok(())
+}
+
+/// search_path as it is kept: temporary objects last, so that no writer's can stand in.
+fn search_path() -> String {
+    let path = pg::search_path();
+    if path.trim().is_empty() { "pg_temp".into() } else { format!("{path}, pg_temp") }
+}
+
+fn source(d: &Definition) -> Result<Source<'_>> {
+    match (d.on_table, d.on_event.as_deref()) {
+        (Some(relid), None) => {
+            let operations = operations(&d.operations)?;
+            let has = |name: &str| operations.iter().any(|o| o == name);
+            let sides =
+                Sides { new: has("insert") || has("update"), old: has("update") || has("delete") };
+            Ok(Source::Table { relid, operations, sides })
+        }
+        (None, Some(name)) => {
+            event::check_name(name)?;
+            Ok(Source::Event(name))
+        }
+        (None, None) => Err(Error::invalid("a rule is on a table or on an event")
+            .with_hint("Give on_table => 'orders' or on_event => 'order.paid'.")),
+        (Some(_), Some(_)) => Err(Error::invalid("a rule is on a table or on an event, not both")
+            .with_hint("Make two rules with the same actions.")),
+    }
+}
+
+fn operations(given: &[String]) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for operation in given {
+        let lower = operation.to_lowercase();
+        if !OPERATIONS.contains(&lower.as_str()) {
+            return Err(Error::invalid(format!("unknown operation \"{operation}\""))
+                .with_hint(suggest::hint(operation, &OPERATIONS)));
+        }
+        if !found.contains(&lower) {
+            found.push(lower);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::invalid("a rule on a table needs an operation")
+            .with_hint("Known here: insert, update, delete."));
+    }
+    Ok(found)
+}
+
+/// Refuses what cannot have our trigger, and says why.
+fn check_table(relid: pg_sys::Oid) -> Result<()> {
+    // SAFETY: look-ups in the catalog.
+    let (kind, persistence, schema, name) = unsafe {
+        let name = pg_sys::get_rel_name(relid);
+        let name = if name.is_null() {
+            None
+        } else {
+            Some(std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
+        };
+        (
+            pg_sys::get_rel_relkind(relid) as u8,
+            pg_sys::get_rel_persistence(relid) as u8,
+            pg_sys::get_rel_namespace(relid),
+            name,
+        )
+    };
+    let Some(name) = name else {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("there is no table with OID {}", relid.to_u32()),
+        )
+        .with_hint("Give on_table => 'schema.table'."));
+    };
+    let refuse = |reason: &str, hint: &str| {
+        let message = format!("a rule cannot be on \"{name}\": {reason}");
+        Err(Error::refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message).with_hint(hint))
+    };
+    match kind {
+        b'r' | b'p' => {}
+        b'v' => return refuse("it is a view", "Make the rule on the tables below it."),
+        b'm' => {
+            return refuse("it is a materialized view", "Make the rule on the tables below it.");
+        }
+        b'f' => {
+            let hint = "Its changes happen on another server: make the rule there.";
+            return refuse("it is a foreign table", hint);
+        }
+        _ => return refuse("it is not a table", "Rules are on tables and on events."),
+    }
+    if persistence == b't' {
+        let hint = "It ends with your session: use an ordinary or an unlogged table.";
+        return refuse("it is a temporary table", hint);
+    }
+    // SAFETY: look-ups in the catalog.
+    let ours = unsafe {
+        pg_sys::IsCatalogRelationOid(relid)
+            || schema == pg_sys::get_namespace_oid(c"automate".as_ptr(), true)
+            || schema == pg_sys::get_namespace_oid(c"information_schema".as_ptr(), true)
+    };
+    if ours {
+        return refuse("it is a system table", "Rules are on your own tables and on events.");
+    }
+    Ok(())
+}
+
+/// The owner of a rule must be allowed to see every row of the table and to attach triggers.
+pub fn check_rights(relid: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
+    // SAFETY: look-ups in the catalog.
+    let (name, missing, hidden) = unsafe {
+        let name = pg_sys::get_rel_name(relid);
+        if name.is_null() {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                "the table of the rule was dropped",
+            )
+            .with_hint("Drop the rule: SELECT automate.drop_rule(name)."));
+        }
+        let lacks = |right| {
+            pg_sys::pg_class_aclcheck(relid, owner, right) != pg_sys::AclResult::ACLCHECK_OK
+        };
+        let missing = match (
+            lacks(pg_sys::ACL_SELECT as pg_sys::AclMode),
+            lacks(pg_sys::ACL_TRIGGER as pg_sys::AclMode),
+        ) {
+            (true, true) => Some("SELECT and TRIGGER"),
+            (true, false) => Some("SELECT"),
+            (false, true) => Some("TRIGGER"),
+            (false, false) => None,
+        };
+        let rls = pg_sys::check_enable_rls(relid, owner, true);
+        (
+            std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned(),
+            missing,
+            rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32,
+        )
+    };
+    let role = pg::role_name(owner).unwrap_or_default();
+    if let Some(missing) = missing {
+        return Err(Error::forbidden(format!("permission denied for table {name}"))
+            .with_detail(format!("Role \"{role}\" lacks {missing} on it."))
+            .with_hint(format!("Its owner can say: GRANT SELECT, TRIGGER ON {name} TO {role}.")));
+    }
+    if hidden {
+        return Err(Error::forbidden(format!(
+            "row security of table {name} hides rows from role \"{role}\""
+        ))
+        .with_hint(
+            "A rule sees every row: let the table's owner, or a role with BYPASSRLS, make it.",
+        ));
+    }
+    Ok(())
+}
+
+/// The SQL that JsonLogic means.
+fn generate(d: &Definition, source: &Source) -> Result<Option<String>> {
+    let Some(logic) = &d.conditions else { return Ok(None) };
+    let made = match source {
+        Source::Table { relid, sides, .. } => to_sql(logic, &TableColumns::of(*relid, *sides)),
+        Source::Event(_) => event_to_sql(logic),
+    };
+    made.map(Some).map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems))
+}
+
+fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Result<()> {
+    let Some(text) = condition else { return Ok(()) };
+    match source {
+        Source::Table { relid, sides, .. } => {
+            let path = CString::new(path).map_err(|e| Error::Internal(e.to_string()))?;
+            expression::check(*relid, text, *sides, &path)
+        }
+        Source::Event(_) => {
+            expression::check_shape(text)?;
+            statement::check("condition", &event_statement(text))
+        }
+    }
+}
+
+/// Statements must make sense, and what is named must be there.
+fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
+    for (index, action) in actions.iter().enumerate() {
+        match action {
+            Action::Sql { statement, .. } => {
+                statement::check(&format!("action {}: sql", index + 1), statement)?;
+            }
+            Action::Workflow { name, .. } => check_named(owner, "workflow", name)?,
+            Action::Notify { template, .. } => check_named(owner, "template", template)?,
+            Action::Emit { name, .. } => event::check_name(name)?,
+        }
+    }
+    Ok(())
+}
+
+/// A workflow or template that the owner can use must have that name.
+fn check_named(owner: pg_sys::Oid, noun: &str, name: &str) -> Result<()> {
+    let names = as_extension(|own| {
+        let table = format!("automate.{noun}");
+        let there: Option<bool> = own.one("SELECT to_regclass($1) IS NOT NULL", &[table.into()])?;
+        if there != Some(true) {
+            return Ok(Vec::new());
+        }
+        let rows = if noun == "workflow" {
+            own.run(
+                "SELECT DISTINCT name FROM automate.workflow WHERE pg_has_role($1, owner, 'USAGE')",
+                &[owner.into()],
+            )?
+        } else {
+            own.run(
+                "SELECT DISTINCT name FROM automate.template WHERE pg_has_role($1, owner, 'USAGE')",
+                &[owner.into()],
+            )?
+        };
+        Ok((0..rows.len()).filter_map(|i| rows.get::<String>(i, 1)).collect::<Vec<_>>())
+    })?;
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = names.iter().map(String::as_str).take(50).collect();
+    let hint = if known.is_empty() {
+        format!("Make it first: SELECT automate.create_{noun}(...).")
+    } else {
+        suggest::hint(name, &known)
+    };
+    Err(Error::missing(format!("{noun} \"{name}\" does not exist")).with_hint(hint))
+}
+
+fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
+    let there: Option<bool> = own.one(
+        "SELECT true FROM automate.rule WHERE owner = $1 AND name = $2",
+        &[owner.into(), name.into()],
+    )?;
+    if there.is_none() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+        format!("rule \"{name}\" already exists"),
+    )
+    .with_hint("Drop it first, in the same transaction: SELECT automate.drop_rule(name)."))
+}
+
+fn insert(
+    own: &Own,
+    id: Uuid,
+    owner: pg_sys::Oid,
+    d: &Definition,
+    source: &Source,
+    generated: Option<&str>,
+    path: &str,
+) -> Result<()> {
+    let (relid, operations, event) = match source {
+        Source::Table { relid, operations, .. } => (Some(*relid), Some(operations.clone()), None),
+        Source::Event(name) => (None, None, Some(*name)),
+    };
+    // SAFETY: reads a process-local variable.
+    let session = unsafe { pg_sys::GetSessionUserId() };
+    own.run(
+        "INSERT INTO automate.rule (id, name, description, owner, status, on_table, on_event, operations,
+                condition, conditions, condition_sql, actions, priority, search_path, created_by)
+         VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6::pg_catalog.oid, $7, $8, $9,
+                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15)",
+        &[
+            pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
+            d.name.as_str().into(),
+            d.description.as_deref().into(),
+            owner.into(),
+            d.enabled.into(),
+            relid.into(),
+            event.into(),
+            operations.into(),
+            d.condition.as_deref().into(),
+            d.conditions.as_ref().map(Value::to_string).into(),
+            generated.into(),
+            d.actions.to_string().into(),
+            d.priority.into(),
+            path.into(),
+            session.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// A rule that was found by its name.
+struct Found {
+    id: pgrx::Uuid,
+    owner: pg_sys::Oid,
+    table: Option<pg_sys::Oid>,
+    condition: Option<String>,
+    operations: Vec<String>,
+    search_path: String,
+}
+
+/// The rule of a name: the user's own first, then those of roles whose privileges it has.
+fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
+    let rows = own.run(
+        "SELECT id, owner::pg_catalog.oid, on_table::pg_catalog.oid, coalesce(condition_sql, condition),
+                operations, search_path
+         FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
+         ORDER BY owner = $2 DESC, owner LIMIT 1 FOR UPDATE",
+        &[name.into(), user.into()],
+    )?;
+    let (Some(id), Some(owner)) = (rows.get(0, 1), rows.get(0, 2)) else {
+        return Err(unknown(own, user, name)?);
+    };
+    Ok(Found {
+        id,
+        owner,
+        table: rows.get(0, 3),
+        condition: rows.get(0, 4),
+        operations: rows.get(0, 5).unwrap_or_default(),
+        search_path: rows.get(0, 6).unwrap_or_default(),
+    })
+}
+
+fn unknown(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Error> {
+    let rows = own.run(
+        "SELECT name FROM automate.rule WHERE pg_has_role($1, owner, 'USAGE') ORDER BY name LIMIT 1000",
+        &[user.into()],
+    )?;
+    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
+    let error = Error::missing(format!("rule \"{name}\" does not exist"));
+    let near = suggest::nearest(name, names.iter().map(String::as_str));
+    Ok(match near {
+        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+        None => error.with_hint("See automate.rule for the rules there are."),
+    })
+}
+
+/// Removes a rule.
+pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
+    as_extension(|own| {
+        let found = find(own, user, name)?;
+        own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
+        let Some(table) = found.table else { return Ok(()) };
+        cache::announce(own, table)?;
+        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
+        Ok(())
+    })
+}
+
+/// Lets a rule rest.
+pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
+    as_extension(|own| {
+        let found = find(own, user, name)?;
+        set_status(own, &found, "disabled")
+    })
+}
+
+/// Puts a rule back to work, if its condition still makes sense.
+pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
+    let found = as_extension(|own| find(own, user, name))?;
+    if let Some(table) = found.table {
+        check_rights(table, found.owner)?;
+        let has = |name: &str| found.operations.iter().any(|o| o == name);
+        let sides =
+            Sides { new: has("insert") || has("update"), old: has("update") || has("delete") };
+        let path =
+            CString::new(found.search_path.as_str()).map_err(|e| Error::Internal(e.to_string()))?;
+        if let Some(text) = &found.condition {
+            crate::spi::own::as_role(found.owner, || expression::check(table, text, sides, &path))?;
+        }
+    }
+    as_extension(|own| {
+        set_status(own, &found, "active")?;
+        if let Some(table) = found.table {
+            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
+        }
+        Ok(())
+    })
+}
+
+fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
+    own.run(
+        "UPDATE automate.rule SET status = $2, version = version + 1, updated_at = pg_catalog.now()
+         WHERE id = $1",
+        &[found.id.into(), status.into()],
+    )?;
+    match found.table {
+        Some(table) => cache::announce(own, table),
+        None => Ok(()),
+    }
+}
+
+/// Says of rules whose table was dropped that they are broken.
+pub fn disown_dropped_tables(own: &Own) -> Result<()> {
+    own.run(
+        "UPDATE automate.rule SET status = 'broken', last_error = 'its table was dropped',
+                last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
+         WHERE on_table IS NOT NULL AND status = 'active'
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)",
+        &[],
+    )?;
+    Ok(())
+}

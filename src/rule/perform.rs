@@ -1,0 +1,196 @@
+//! Doing what a rule says, for one match, in a session of its owner.
+
+use super::{cause, fault};
+use crate::error::{Error, Failure, Result};
+use crate::notify::{self, Notification};
+use crate::queue::Job;
+use crate::queue::finish::Outcome;
+use crate::spi::{as_extension, statement};
+use crate::workflow::{self, Start};
+use crate::{event, pg};
+use automate_core::rule::action::{self, Action, Rendered};
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use uuid::Uuid;
+
+/// Most rules kept ready by a session.
+const CACHE: usize = 1_000;
+
+/// A rule that is ready to act.
+struct Ready {
+    version: i32,
+    name: String,
+    /// Of a rule on events; a table's rule has been decided by its trigger.
+    condition: Option<String>,
+    actions: Vec<Action>,
+}
+
+thread_local! {
+    static READY: RefCell<HashMap<Uuid, Rc<Ready>>> = RefCell::new(HashMap::new());
+}
+
+/// Does the actions of a rule for one match, in a session of its owner.
+pub fn perform(job: &Job) -> Result<Outcome> {
+    if let Some(note) = job.payload.get("fault") {
+        as_extension(|own| fault::record(own, note))?;
+        return Ok(Outcome::Gone);
+    }
+    let id = job.payload["rule"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    let id = id.ok_or_else(|| Error::Internal("a match without its rule".into()))?;
+    let Some(ready) = ready(id)? else {
+        return Ok(Outcome::Succeeded(json!({"skipped": "the rule was dropped"})));
+    };
+    let mut context = Map::new();
+    context.insert("event".into(), event_of(&job.payload["event"]));
+    context.insert("new".into(), job.payload["new"].clone());
+    context.insert("old".into(), job.payload["old"].clone());
+    context.insert("rule".into(), json!(ready.name));
+    let context = Value::Object(context);
+    if let Some(condition) = &ready.condition {
+        let answer = statement::execute(condition, std::slice::from_ref(&context["event"]), false)?;
+        if answer.processed == 0 {
+            return Ok(Outcome::Succeeded(json!({"matched": false})));
+        }
+    }
+    let depth = job.payload["depth"].as_i64().and_then(|d| i32::try_from(d).ok()).unwrap_or(1);
+    let source = format!("rule:{}", ready.name);
+    cause::within(id, depth, || -> Result<()> {
+        for (index, action) in ready.actions.iter().enumerate() {
+            let rendered = action.render(&context).map_err(|e| {
+                let error = Error::invalid(format!("action {}: {e}", index + 1));
+                match e.hint() {
+                    Some(hint) => error.with_hint(hint),
+                    None => error.with_hint("An action sees {event, new, old, rule}."),
+                }
+            })?;
+            act(&rendered, &source)?;
+        }
+        Ok(())
+    })?;
+    Ok(Outcome::Succeeded(json!({"actions": ready.actions.len()})))
+}
+
+/// The event as rules see it. For an emitted one also the keys of its payload, so that both
+/// `event.amount` and `event.payload.amount` name the same value.
+fn event_of(event: &Value) -> Value {
+    let Some(envelope) = event.as_object() else { return event.clone() };
+    let Some(Value::Object(payload)) = envelope.get("payload") else { return event.clone() };
+    let mut all = payload.clone();
+    for (key, value) in envelope {
+        if key == "payload" || !payload.contains_key(key) {
+            all.insert(key.clone(), value.clone());
+        }
+    }
+    Value::Object(all)
+}
+
+/// The rule as it is now, or None when it was dropped. What matched before it was disabled is
+/// still done.
+fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
+    let known = READY.with_borrow(|all| all.get(&id).cloned());
+    let version = known.as_ref().map_or(0, |r| r.version);
+    let me = pg::current_user();
+    let row = as_extension(|own| {
+        let rows = own.run(
+            "SELECT version, name, on_event IS NOT NULL,
+                    CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
+                    CASE WHEN version <> $2 THEN actions::pg_catalog.text END
+             FROM automate.rule WHERE id = $1 AND owner = $3",
+            &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), version.into(), me.into()],
+        )?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((
+            rows.get::<i32>(0, 1).unwrap_or(0),
+            rows.get::<String>(0, 2).unwrap_or_default(),
+            rows.get::<bool>(0, 3).unwrap_or(false),
+            rows.get::<String>(0, 4),
+            rows.get::<String>(0, 5),
+        )))
+    })?;
+    let Some((found, name, on_event, condition, actions)) = row else {
+        READY.with_borrow_mut(|all| all.remove(&id));
+        return Ok(None);
+    };
+    if let Some(known) = known.filter(|known| known.version == found) {
+        return Ok(Some(known));
+    }
+    let actions: Value = serde_json::from_str(&actions.unwrap_or_default())
+        .map_err(|e| Error::Internal(e.to_string()))?;
+    let made = Rc::new(Ready {
+        version: found,
+        name,
+        condition: condition.filter(|_| on_event).map(|c| event_statement(&c)),
+        actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p))?,
+    });
+    READY.with_borrow_mut(|all| {
+        if all.len() >= CACHE {
+            all.clear();
+        }
+        all.insert(id, made.clone());
+    });
+    Ok(Some(made))
+}
+
+/// The statement that has a row when the condition holds. The condition stands on a line of its
+/// own, so that a comment at its end does no harm.
+pub fn event_statement(condition: &str) -> String {
+    format!(
+        "SELECT true FROM (SELECT $1::pg_catalog.jsonb AS event) AS event_ WHERE (\n{condition}\n)"
+    )
+}
+
+/// Does one action.
+fn act(action: &Rendered, source: &str) -> Result<()> {
+    let owner = pg::current_user();
+    match action {
+        Rendered::Sql { statement, params } => {
+            let params = params.as_array().map_or(&[][..], Vec::as_slice);
+            statement::execute(statement, params, false)?;
+        }
+        Rendered::Workflow { name, input } => {
+            workflow::start(&Start {
+                owner,
+                name,
+                input,
+                version: None,
+                idempotency_key: None,
+                source: Some(source),
+            })?;
+        }
+        Rendered::Notify { template, recipients, data } => {
+            let recipients = texts(recipients)?;
+            notify::notify(&Notification {
+                owner,
+                template,
+                recipients: &recipients,
+                data,
+                attachments: &[],
+                priority: 100,
+                source: Some(source),
+            })?;
+        }
+        Rendered::Emit { name, payload } => {
+            event::emit(owner, name, payload, Some(source))?;
+        }
+    }
+    Ok(())
+}
+
+/// Recipients must have become texts.
+fn texts(recipients: &Value) -> Result<Vec<String>> {
+    let list = recipients.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter()
+        .map(|item| {
+            item.as_str().map(str::to_owned).ok_or_else(|| {
+                Error::from(Failure::from(
+                    Error::invalid(format!("a recipient is a text, not {item}"))
+                        .with_hint("Write channel:address, such as \"mail:ops@example.com\"."),
+                ))
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,7 @@
+//! What our processes share: who is there, who shall look where, and which jobs were in flight.
+
+pub mod inflight;
+pub mod registry;
+pub mod trouble;
+
+pub use registry::{Kind, State, registry};

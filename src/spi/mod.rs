@@ -1,0 +1,9 @@
+//! The two ways in which we run SQL: our own statements under the extension's id, and the users'
+//! statements in their owner's session.
+
+pub mod own;
+pub mod query;
+pub mod statement;
+pub mod step;
+
+pub use own::{Own, as_extension};

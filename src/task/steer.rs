@@ -1,0 +1,112 @@
+//! Pausing, resuming, running and removing tasks.
+
+use super::fire::Task;
+use super::when::{self, Missed};
+use crate::error::{Error, Result};
+use crate::spi::{Own, as_extension};
+use crate::{access, pg, wake};
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+/// The task of that name that the role owns, or that a role owns whose privileges it has; locked.
+fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
+    let rows = own.run(
+        "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
+                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false
+         FROM automate.task
+         WHERE name = $2 AND (owner = $1 OR pg_has_role($1, owner, 'USAGE'))
+         ORDER BY owner <> $1, owner LIMIT 1 FOR UPDATE",
+        &[user.into(), name.into()],
+    )?;
+    if rows.len() == 1 {
+        return Task::read(&rows, 0);
+    }
+    let known = own.run(
+        "SELECT name FROM automate.task WHERE owner = $1 OR pg_has_role($1, owner, 'USAGE') LIMIT 1000",
+        &[user.into()],
+    )?;
+    let names: Vec<String> = (0..known.len()).filter_map(|i| known.get(i, 1)).collect();
+    Err(access::no_such("task", name, &names, "automate.schedule_task"))
+}
+
+/// No more jobs until [`resume`].
+pub fn pause(name: &str) -> Result<()> {
+    let user = pg::current_user();
+    as_extension(|own| {
+        let task = find(own, user, name)?;
+        own.run(
+            "UPDATE automate.task SET status = 'paused', updated_at = now()
+             WHERE id = $1 AND status = 'active'",
+            &[task.id.into()],
+        )?;
+        wake::arm_coordinator();
+        Ok(())
+    })
+}
+
+/// Goes on with the next instant; what was missed is recorded as skipped.
+pub fn resume(name: &str) -> Result<()> {
+    let user = pg::current_user();
+    as_extension(|own| {
+        let task = find(own, user, name)?;
+        if !access::can_log_in(task.owner) {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("task \"{name}\" cannot run: its owner was dropped or may not log in"),
+            )
+            .with_hint("Let the role log in with ALTER ROLE, or schedule the task as another."));
+        }
+        let now = when::now();
+        let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
+        let Some(next) = schedule.next(now) else {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the schedule of task \"{name}\" has no run to come"),
+            )
+            .with_hint("Remove it with automate.unschedule_task and schedule it anew."));
+        };
+        let resumed = own.run(
+            "UPDATE automate.task SET status = 'active', status_reason = NULL, next_run_at = $2, updated_at = now()
+             WHERE id = $1 AND status <> 'active'",
+            &[task.id.into(), when::to_datum(next)?.into()],
+        )?;
+        if let Some(first) = task.next_run.filter(|first| *first <= now && resumed.processed == 1) {
+            let missed = Missed::between(&schedule, first, now);
+            task.record_skipped(own, &missed, "paused")?;
+        }
+        wake::arm_coordinator();
+        Ok(())
+    })
+}
+
+/// Runs it once, now; returns the job's id.
+pub fn execute(name: &str) -> Result<Uuid> {
+    let user = pg::current_user();
+    as_extension(|own| {
+        let task = find(own, user, name)?;
+        // Two calls in the same microsecond are two runs.
+        let mut at = when::now();
+        loop {
+            match task.put_job(own, at)? {
+                Some(job) => return Ok(job),
+                None => at += chrono::Duration::microseconds(1),
+            }
+            pg::check_interrupts();
+        }
+    })
+}
+
+/// Removes it and the list of its runs.
+pub fn unschedule(name: &str) -> Result<()> {
+    let user = pg::current_user();
+    as_extension(|own| {
+        let task = find(own, user, name)?;
+        own.run(
+            "WITH gone AS (DELETE FROM automate.task_instant WHERE task = $1)
+             DELETE FROM automate.task WHERE id = $1",
+            &[task.id.into()],
+        )?;
+        wake::arm_coordinator();
+        Ok(())
+    })
+}

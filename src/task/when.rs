@@ -1,0 +1,111 @@
+//! From schedules to PostgreSQL's instants and back.
+
+use crate::error::{Error, Result};
+use automate_core::schedule::{Schedule, ScheduleError, parse_zone};
+use chrono::{DateTime, Duration, Utc};
+use pgrx::datum::TimestampWithTimeZone;
+use serde_json::Value;
+use std::ffi::CStr;
+
+/// Microseconds from 1970 to 2000, where PostgreSQL's clock begins.
+const EPOCH_US: i64 = 946_684_800_000_000;
+
+impl From<ScheduleError> for Error {
+    fn from(error: ScheduleError) -> Error {
+        let refused = Error::invalid(error.message);
+        match error.hint {
+            Some(hint) => refused.with_hint(hint),
+            None => refused,
+        }
+    }
+}
+
+/// PostgreSQL's microseconds as an instant; None for infinity and years beyond the calendar's.
+pub fn from_us(us: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(us.checked_add(EPOCH_US)?)
+}
+
+/// An instant in PostgreSQL's microseconds.
+pub fn to_us(instant: DateTime<Utc>) -> i64 {
+    instant.timestamp_micros() - EPOCH_US
+}
+
+/// An instant as an argument of our statements.
+pub fn to_datum(instant: DateTime<Utc>) -> Result<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(to_us(instant)).map_err(|_| {
+        Error::invalid("schedule leads beyond PostgreSQL's calendar")
+            .with_hint("Choose an instant before the year 294276.")
+    })
+}
+
+/// The instant now, in whole microseconds.
+pub fn now() -> DateTime<Utc> {
+    from_us(crate::pg::now()).unwrap_or_default()
+}
+
+/// The zone asked for, or the session's if it has an IANA name, or UTC; by its IANA name.
+pub fn zone_name(asked: Option<&str>) -> Result<String> {
+    if let Some(name) = asked {
+        return Ok(parse_zone(name)?.name().to_string());
+    }
+    Ok(parse_zone(&session_zone()).map_or("UTC", |zone| zone.name()).to_string())
+}
+
+fn session_zone() -> String {
+    // SAFETY: the setting always has a value, which is copied at once.
+    unsafe {
+        let value = pgrx::pg_sys::GetConfigOption(c"TimeZone".as_ptr(), true, false);
+        if value.is_null() {
+            return String::new();
+        }
+        CStr::from_ptr(value).to_string_lossy().into_owned()
+    }
+}
+
+/// Reads a schedule as its author writes it: text, or JSON as text.
+pub fn read(text: &str, zone: &str) -> Result<Schedule> {
+    let zone = parse_zone(zone)?;
+    if !text.trim_start().starts_with('{') {
+        return Ok(Schedule::parse(text, zone)?);
+    }
+    if text.len() > automate_core::schedule::MAX_TEXT {
+        return Err(Error::invalid("schedule is too long"));
+    }
+    let value: Value = serde_json::from_str(text).map_err(|e| {
+        Error::invalid(format!("schedule is not JSON: {e}"))
+            .with_hint("Write for example {\"cron\": \"*/5 * * * *\"}, or just */5 * * * *.")
+    })?;
+    Ok(Schedule::from_json(&value, zone)?)
+}
+
+/// Reads a schedule as we keep it.
+pub fn read_kept(text: &str, zone: &str) -> Result<Schedule> {
+    let value: Value =
+        serde_json::from_str(text).map_err(|e| Error::Internal(format!("kept schedule: {e}")))?;
+    Ok(Schedule::from_json(&value, parse_zone(zone)?)?)
+}
+
+/// Instants that passed without a run.
+pub struct Missed {
+    pub first: DateTime<Utc>,
+    pub last: DateTime<Utc>,
+    pub count: usize,
+}
+
+/// Most instants that are counted one by one.
+const MAX_COUNT: usize = 100_000;
+
+impl Missed {
+    /// The instants from `first`, which is one, to `until`.
+    pub fn between(schedule: &Schedule, first: DateTime<Utc>, until: DateTime<Utc>) -> Missed {
+        let last = schedule.last(first, until).unwrap_or(first);
+        let count = 1 + schedule.count(first, last, MAX_COUNT - 1);
+        Missed { first, last, count }
+    }
+
+    /// The instants from `first` to the one before `end`; None when `first` is `end`.
+    pub fn before(schedule: &Schedule, first: DateTime<Utc>, end: DateTime<Utc>) -> Option<Missed> {
+        let until = end - Duration::microseconds(1);
+        (first < end).then(|| Missed::between(schedule, first, until))
+    }
+}

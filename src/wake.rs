@@ -1,0 +1,100 @@
+//! Wake-up at commit: one permanent callback per backend, a few flags, nothing in it can fail.
+
+use crate::pg;
+use crate::shmem::{Kind, registry};
+use pgrx::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+
+/// Whom to wake when this transaction commits.
+#[derive(Default)]
+struct Armed {
+    roles: Vec<pg_sys::Oid>,
+    coordinator: bool,
+    courier: bool,
+    launcher: bool,
+    databases: bool,
+    role_definitions: bool,
+}
+
+thread_local! {
+    static ARMED: RefCell<Armed> = RefCell::new(Armed::default());
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn arm(f: impl FnOnce(&mut Armed)) {
+    if !REGISTERED.replace(true) {
+        // SAFETY: registered once per backend, for its life; the function is ours and static.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), pg::NO_ARG) };
+    }
+    ARMED.with_borrow_mut(f);
+}
+
+/// There is work for an executor of a role.
+pub fn arm_role(role: pg_sys::Oid) {
+    arm(|a| {
+        if !a.roles.contains(&role) {
+            a.roles.push(role);
+        }
+    });
+}
+
+/// There is something new to wait for.
+pub fn arm_coordinator() {
+    arm(|a| a.coordinator = true);
+}
+
+/// There is network work.
+pub fn arm_courier() {
+    arm(|a| a.courier = true);
+}
+
+/// The extension came or goes.
+pub fn arm_launcher() {
+    arm(|a| a.launcher = true);
+}
+
+/// A database comes, goes or changes.
+pub fn arm_databases() {
+    arm(|a| a.databases = true);
+}
+
+/// Roles are altered or dropped.
+pub fn arm_role_definitions() {
+    arm(|a| a.role_definitions = true);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    let committed = event == XACT_EVENT_COMMIT;
+    if !committed && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE {
+        return;
+    }
+    let armed = ARMED.with(|a| a.try_borrow_mut().map(|mut a| std::mem::take(&mut *a)));
+    let (Ok(armed), Some(registry)) = (armed, registry()) else { return };
+    let db = pg::my_database();
+    // A prepared transaction commits elsewhere: the coordinator's safety wake finds its work.
+    if committed {
+        armed.roles.iter().for_each(|role| registry.wake_for(db, *role));
+        if armed.coordinator {
+            registry.wake_kind(db, Kind::Coordinator);
+        }
+        if armed.courier {
+            registry.wake_kind(db, Kind::Courier);
+        }
+        if armed.role_definitions {
+            registry.roles_changed();
+        }
+    }
+    if armed.databases {
+        // SAFETY: reads a process-local variable.
+        registry.unblock(unsafe { pg_sys::MyProcPid });
+        registry.ask_rescan();
+    }
+    if armed.launcher {
+        // SAFETY: reads a process-local variable.
+        registry.unblock(unsafe { pg_sys::MyProcPid });
+        registry.ask_launcher(db);
+    }
+}

@@ -1,0 +1,126 @@
+//! What is wrong with a definition: in itself, and with the database as its owner sees it.
+
+use crate::error::{Error, Result};
+use crate::spi::{as_extension, statement};
+use crate::worker::toplevel;
+use automate_core::problem::Problem;
+use automate_core::suggest;
+use automate_core::workflow::{Definition, EffectRef, Limits};
+use pgrx::prelude::*;
+use serde_json::Value;
+
+/// A problem, and PostgreSQL's own code for it where it has one.
+type Finding = (Problem, Option<PgSqlErrorCode>);
+
+/// Everything that is wrong with the document, checked as `owner`; call it outside of our own
+/// statements.
+pub fn problems(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
+    Ok(findings(document, owner)?.into_iter().map(|(problem, _)| problem).collect())
+}
+
+/// The same as an error that names them all, with the SQLSTATE of the first.
+pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid) -> Result<()> {
+    let (problems, codes): (Vec<_>, Vec<_>) = findings(document, owner)?.into_iter().unzip();
+    let Some(first) = codes.first() else { return Ok(()) };
+    let mut error = Error::problems(what, &problems);
+    if let (Error::Refused { code, .. }, Some(known)) = (&mut error, first) {
+        *code = *known;
+    }
+    Err(error)
+}
+
+fn findings(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Finding>> {
+    let definition = match Definition::parse(document, &Limits::default()) {
+        Ok(definition) => definition,
+        Err(problems) => return Ok(problems.into_iter().map(|p| (p, None)).collect()),
+    };
+    let mut found = statements(&definition);
+    found.extend(templates(&definition, owner)?.into_iter().map(|p| (p, None)));
+    Ok(found)
+}
+
+/// Statements that PostgreSQL does not take.
+fn statements(definition: &Definition) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for effect in definition.effects() {
+        if let EffectRef::Sql { pointer, statement, params } = effect
+            && let Err(error) = check_statement(pointer, statement, *params)
+        {
+            found.push(error);
+        }
+    }
+    found
+}
+
+fn check_statement(pointer: &str, text: &str, params: usize) -> std::result::Result<(), Finding> {
+    let at = format!("{pointer}/with");
+    let refuse = |error: Error| problem(&at, "invalid_statement", error);
+    if toplevel::is_needed_checked("statement", text).map_err(refuse)? {
+        let message = "the statement wants no transaction around it, so it cannot be a step";
+        let hint = "Put it in a task, or SELECT automate.enqueue_sql(...) in the step.";
+        return Err((Problem::error(at, "top_level_statement", message).with_hint(hint), None));
+    }
+    statement::check("statement", text).map_err(refuse)?;
+    let wanted = statement::parameter_count(text).map_err(refuse)?;
+    if wanted > params {
+        let message = format!("the statement has ${wanted}, but params has {params} members");
+        let hint = "Give one value in params for each of $1, $2, ...";
+        return Err((Problem::error(at, "missing_params", message).with_hint(hint), None));
+    }
+    Ok(())
+}
+
+/// An error of PostgreSQL with its place in the document.
+fn problem(at: &str, code: &'static str, error: Error) -> Finding {
+    let Error::Refused { code: sqlstate, message, detail, hint } = error else {
+        return (Problem::error(at, code, error.to_string()), None);
+    };
+    let message = match detail {
+        Some(detail) => format!("{message} ({detail})"),
+        None => message,
+    };
+    let problem = Problem::error(at, code, message);
+    match hint {
+        Some(hint) => (problem.with_hint(hint), Some(sqlstate)),
+        None => (problem, Some(sqlstate)),
+    }
+}
+
+/// Templates of notifications that the owner does not have.
+fn templates(definition: &Definition, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
+    let used: Vec<(&String, &String)> = definition
+        .effects()
+        .filter_map(|effect| match effect {
+            EffectRef::Template { pointer, name } => Some((pointer, name)),
+            _ => None,
+        })
+        .collect();
+    if used.is_empty() {
+        return Ok(Vec::new());
+    }
+    let there: Vec<String> = as_extension(|own| {
+        let known: Option<bool> =
+            own.one("SELECT to_regclass('automate.template') IS NOT NULL", &[])?;
+        if known != Some(true) {
+            return Ok(Vec::new());
+        }
+        let rows = own.run(
+            "SELECT DISTINCT name FROM automate.template WHERE pg_has_role($1, owner, 'USAGE')",
+            &[owner.into()],
+        )?;
+        Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
+    })?;
+    let names: Vec<&str> = there.iter().map(String::as_str).collect();
+    let missing = used.into_iter().filter(|(_, name)| !there.contains(name));
+    Ok(missing
+        .map(|(pointer, name)| {
+            let hint = match suggest::nearest(name, names.iter().copied()) {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => "Make it with automate.create_template.".into(),
+            };
+            let message = format!("template \"{name}\" does not exist");
+            Problem::error(format!("{pointer}/with/template"), "unknown_template", message)
+                .with_hint(hint)
+        })
+        .collect())
+}

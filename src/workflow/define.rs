@@ -1,0 +1,130 @@
+//! Workflows by name: their versions, whether they may start runs, and their end.
+
+use super::check;
+use super::start::find;
+use crate::error::{Error, Result};
+use crate::pg;
+use crate::spi::{Own, as_extension};
+use pgrx::prelude::*;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Longest name, in bytes.
+const MAX_NAME: usize = 200;
+
+/// Creates a workflow or its next version; the same definition again gives the current version.
+pub fn create(
+    owner: pg_sys::Oid,
+    name: &str,
+    document: &Value,
+    description: Option<&str>,
+) -> Result<i32> {
+    if name.trim().is_empty() || name.len() > MAX_NAME {
+        return Err(Error::invalid(format!(
+            "the name of a workflow must have 1 to {MAX_NAME} bytes, not {}",
+            name.len()
+        ))
+        .with_hint("Choose a short name, such as order-fulfilment."));
+    }
+    let what = format!("workflow \"{name}\"");
+    check::refuse(&what, document, owner)?;
+    let path = pg::search_path();
+    as_extension(|own| store(own, owner, name, document, description, &path))
+}
+
+fn store(
+    own: &Own,
+    owner: pg_sys::Oid,
+    name: &str,
+    document: &Value,
+    description: Option<&str>,
+    path: &str,
+) -> Result<i32> {
+    let document = document.to_string();
+    own.run(
+        "INSERT INTO automate.workflow (id, name, description, owner, version, created_by)
+         VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (owner, name) DO NOTHING",
+        &[
+            pgrx::Uuid::from_bytes(*Uuid::now_v7().as_bytes()).into(),
+            name.into(),
+            description.into(),
+            owner.into(),
+            session_user().into(),
+        ],
+    )?;
+    // Whoever makes the next version at the same time waits here.
+    let rows = own.run(
+        "SELECT id, version FROM automate.workflow WHERE owner = $1 AND name = $2 FOR UPDATE",
+        &[owner.into(), name.into()],
+    )?;
+    let (Some(id), Some(current)) = (rows.get::<pgrx::Uuid>(0, 1), rows.get::<i32>(0, 2)) else {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("workflow \"{name}\" was dropped meanwhile"),
+        )
+        .with_hint("Create it again."));
+    };
+    let same: Option<bool> = own.one(
+        "SELECT definition = $3::jsonb AND search_path = $4 FROM automate.workflow_version
+         WHERE workflow = $1 AND version = $2",
+        &[id.into(), current.into(), document.clone().into(), path.into()],
+    )?;
+    let version: i32 = match same {
+        Some(true) => current,
+        _ => own
+            .one(
+                "INSERT INTO automate.workflow_version (workflow, version, owner, definition, search_path, created_by)
+                 SELECT $1, coalesce(max(version), 0) + 1, $2, $3::jsonb, $4, $5
+                 FROM automate.workflow_version WHERE workflow = $1
+                 RETURNING version",
+                &[id.into(), owner.into(), document.into(), path.into(), session_user().into()],
+            )?
+            .unwrap_or(current),
+    };
+    own.run(
+        "UPDATE automate.workflow
+         SET version = $2, description = coalesce($3, description), updated_at = now()
+         WHERE id = $1 AND (version <> $2 OR description IS DISTINCT FROM coalesce($3, description))",
+        &[id.into(), version.into(), description.into()],
+    )?;
+    Ok(version)
+}
+
+/// Lets a workflow start runs (`active`) or not (`disabled`).
+pub fn set_status(role: pg_sys::Oid, name: &str, status: &str) -> Result<()> {
+    as_extension(|own| {
+        let found = find(own, role, name)?;
+        own.run(
+            "UPDATE automate.workflow SET status = $2, updated_at = now() WHERE id = $1 AND status <> $2",
+            &[pgrx::Uuid::from_bytes(*found.id.as_bytes()).into(), status.into()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Drops a workflow that has no runs under way.
+pub fn drop(role: pg_sys::Oid, name: &str) -> Result<()> {
+    as_extension(|own| {
+        let found = find(own, role, name)?;
+        let id = pgrx::Uuid::from_bytes(*found.id.as_bytes());
+        let open: Option<i64> = own.one(
+            "SELECT count(*) FROM automate.run WHERE workflow_id = $1 AND finished_at IS NULL",
+            &[id.into()],
+        )?;
+        let open = open.unwrap_or(0);
+        if open > 0 {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                format!("workflow \"{name}\" has {open} runs under way"),
+            )
+            .with_hint("Disable it and wait for them, or end them with automate.cancel_run(id)."));
+        }
+        own.run("DELETE FROM automate.workflow WHERE id = $1", &[id.into()])?;
+        Ok(())
+    })
+}
+
+fn session_user() -> pg_sys::Oid {
+    // SAFETY: reads a process-local variable.
+    unsafe { pg_sys::GetSessionUserId() }
+}

@@ -1,0 +1,144 @@
+//! What a step does to the world: a statement, a notification, an event, a request.
+
+use super::failure;
+use super::known::Known;
+use crate::error::{Error, Failure};
+use crate::notify::{self, Notification};
+use crate::spi::{statement, step};
+use crate::worker::executor::TimeLimit;
+use crate::{event, pg};
+use automate_core::workflow::{Command, Expect, ResultShape, WorkflowError};
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+
+/// Why a step did not succeed.
+pub enum Trouble {
+    /// A deadlock or a serialization failure: the same step may well succeed the next time.
+    LostRace(Failure),
+    Failed(WorkflowError),
+}
+
+/// Whether the command changes the database here and now, so that it needs a turn of its own.
+pub fn is_effect(command: &Command) -> bool {
+    matches!(command, Command::Sql { .. } | Command::Notify { .. })
+}
+
+/// True when the command may share its commit with others: it is known to be short here.
+pub fn is_short(command: &Command, known: &Known) -> bool {
+    match command {
+        Command::Sql { statement, .. } => {
+            statement::is_known_short_under(&known.search_path, statement)
+        }
+        _ => true,
+    }
+}
+
+/// Carries out a command that [`is_effect`], in a subtransaction of its own.
+pub fn carry_out(
+    command: &Command,
+    owner: pg_sys::Oid,
+    source: &str,
+    known: &Known,
+) -> Result<Value, Trouble> {
+    let timeout_ms = match command {
+        Command::Sql { timeout_ms, .. } | Command::Notify { timeout_ms, .. } => *timeout_ms,
+        _ => None,
+    };
+    let timeout_ms = timeout_ms.map(|ms| i32::try_from(ms.max(1)).unwrap_or(i32::MAX));
+    let limit_ms = TimeLimit::effective(timeout_ms);
+    let began = pg::micros();
+    let result = step::in_subtransaction(|| {
+        let nest = pg::GucNest::open();
+        if known.search_path != pg::search_path() {
+            let path = std::ffi::CString::new(known.search_path.as_str()).unwrap_or_default();
+            pg::set_local(c"search_path", &path);
+        }
+        let _limit = TimeLimit::start(timeout_ms);
+        let output = do_it(command, owner, source).unwrap_or_else(|e| e.raise());
+        // Deferred constraints are this step's affair, not the batch's.
+        // SAFETY: no query is running at this level.
+        unsafe { pg_sys::AfterTriggerFireDeferred() };
+        nest.undo();
+        output
+    });
+    TimeLimit::clear();
+    result.map_err(|failure| {
+        if failure.lost_race() {
+            return Trouble::LostRace(failure);
+        }
+        let waited_ms = (pg::micros() - began) / 1000;
+        let cancelled = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+        let timed_out = cancelled && limit_ms > 0 && waited_ms >= i64::from(limit_ms);
+        Trouble::Failed(failure::of_sql(&failure, timed_out))
+    })
+}
+
+fn do_it(command: &Command, owner: pg_sys::Oid, source: &str) -> crate::error::Result<Value> {
+    match command {
+        Command::Sql { statement, params, result, expect, .. } => {
+            let answer = statement::execute(statement, params, *result != ResultShape::None)?;
+            check_count(*expect, answer.processed)?;
+            Ok(shape(answer.rows, *result))
+        }
+        Command::Notify { arguments, .. } => {
+            let recipients = recipients(arguments)?;
+            let id = notify::notify(&Notification {
+                owner,
+                template: arguments["template"].as_str().unwrap_or_default(),
+                recipients: &recipients,
+                data: arguments.get("data").unwrap_or(&json!({})),
+                attachments: &[],
+                priority: 100,
+                source: Some(source),
+            })?;
+            Ok(json!({ "notification": id }))
+        }
+        _ => Err(Error::Internal("the command is none for a session".into())),
+    }
+}
+
+fn check_count(expect: Expect, found: u64) -> crate::error::Result<()> {
+    let code = match (expect, found) {
+        (Expect::One, 0) => PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
+        (Expect::One, 2..) | (Expect::None, 1..) => PgSqlErrorCode::ERRCODE_TOO_MANY_ROWS,
+        _ => return Ok(()),
+    };
+    let wanted = if expect == Expect::One { "exactly one row" } else { "no row" };
+    Err(Error::refused(code, format!("the step expects {wanted}, the statement gave {found}")))
+}
+
+fn shape(rows: Vec<Value>, result: ResultShape) -> Value {
+    match result {
+        ResultShape::Rows => Value::Array(rows),
+        ResultShape::One => rows.into_iter().next().unwrap_or(Value::Null),
+        ResultShape::Scalar => match rows.into_iter().next() {
+            Some(Value::Object(row)) => row.into_iter().next().map_or(Value::Null, |(_, v)| v),
+            _ => Value::Null,
+        },
+        ResultShape::None => Value::Null,
+    }
+}
+
+/// `recipients`, an array of texts, or `to`, a text or such an array.
+fn recipients(arguments: &Value) -> crate::error::Result<Vec<String>> {
+    let given = arguments.get("recipients").or_else(|| arguments.get("to"));
+    let texts = match given {
+        Some(Value::String(one)) => Some(vec![one.clone()]),
+        Some(Value::Array(many)) => many.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    texts.filter(|t| !t.is_empty()).ok_or_else(|| {
+        Error::invalid("the recipients of a notification must be text or an array of texts")
+            .with_hint("Write \"recipients\": [\"email:a@example.com\"].")
+    })
+}
+
+/// Emits a step's event, in a subtransaction.
+pub fn emit(event: &Value, owner: pg_sys::Oid, source: &str) -> Result<(), WorkflowError> {
+    let name = event["type"].as_str().unwrap_or_default();
+    let payload = event.get("data").cloned().unwrap_or_else(|| json!({}));
+    step::in_subtransaction(|| {
+        event::emit(owner, name, &payload, Some(source)).unwrap_or_else(|e| e.raise());
+    })
+    .map_err(|failure| failure::of_sql(&failure, false))
+}

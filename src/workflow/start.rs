@@ -1,0 +1,207 @@
+//! Starting and cancelling runs, in the caller's transaction.
+
+use crate::error::{Error, Result};
+use crate::queue::{Lane, NewJob};
+use crate::spi::own::Rows;
+use crate::spi::{Own, as_extension};
+use crate::wake;
+use automate_core::suggest;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// What is to be started.
+pub struct Start<'a> {
+    /// Who starts it: the workflow is looked for among its own, then among those of roles whose
+    /// privileges it has.
+    pub owner: pg_sys::Oid,
+    pub name: &'a str,
+    pub input: &'a Value,
+    pub version: Option<i32>,
+    pub idempotency_key: Option<&'a str>,
+    pub source: Option<&'a str>,
+}
+
+/// A workflow by its name.
+pub(super) struct Found {
+    pub id: Uuid,
+    pub owner: pg_sys::Oid,
+    pub status: String,
+    pub version: i32,
+}
+
+/// Starts a run in the current transaction; returns its id.
+pub fn start(start: &Start) -> Result<Uuid> {
+    as_extension(|own| start_own(own, start))
+}
+
+fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
+    let found = find(own, start.owner, start.name)?;
+    if found.status != "active" {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("workflow \"{}\" is disabled", start.name),
+        )
+        .with_hint("SELECT automate.enable_workflow(...) lets it start runs again."));
+    }
+    let version = start.version.unwrap_or(found.version);
+    let workflow = pgrx::Uuid::from_bytes(*found.id.as_bytes());
+    if start.version.is_some() {
+        check_version(own, start.name, workflow, version)?;
+    }
+    let id = Uuid::now_v7();
+    let put = own.run(
+        "WITH r AS (
+            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8)
+            ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+            RETURNING id)
+         INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
+         SELECT id, 'run', $5, 's', jsonb_build_object('run', id), 'workflow:' || $2, now(), 'ready' FROM r",
+        &[
+            pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
+            start.name.into(),
+            version.into(),
+            start.input.to_string().into(),
+            found.owner.into(),
+            workflow.into(),
+            start.source.into(),
+            start.idempotency_key.into(),
+        ],
+    )?;
+    if put.processed == 1 {
+        wake::arm_role(found.owner);
+        return Ok(id);
+    }
+    let earlier: Option<pgrx::Uuid> = own.one(
+        "SELECT id FROM automate.run WHERE workflow_id = $1 AND idempotency_key = $2",
+        &[workflow.into(), start.idempotency_key.into()],
+    )?;
+    earlier.map(|id| Uuid::from_bytes(*id.as_bytes())).ok_or_else(|| {
+        Error::refused(
+            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            "the run with this idempotency_key is not to be seen in this transaction",
+        )
+        .with_hint("Another session has just started it: try again in a new transaction.")
+    })
+}
+
+fn check_version(own: &Own, name: &str, workflow: pgrx::Uuid, version: i32) -> Result<()> {
+    let known: Option<bool> = own.one(
+        "SELECT true FROM automate.workflow_version WHERE workflow = $1 AND version = $2",
+        &[workflow.into(), version.into()],
+    )?;
+    if known.is_some() {
+        return Ok(());
+    }
+    let newest: Option<i32> = own.one(
+        "SELECT max(version) FROM automate.workflow_version WHERE workflow = $1",
+        &[workflow.into()],
+    )?;
+    Err(Error::missing(format!("workflow \"{name}\" has no version {version}"))
+        .with_hint(format!("Its versions are 1 to {}.", newest.unwrap_or(1))))
+}
+
+/// The workflow that a role means by a name: its own, or else one of a role whose privileges it has.
+pub(super) fn find(own: &Own, role: pg_sys::Oid, name: &str) -> Result<Found> {
+    let mine = own.run(
+        "SELECT id, owner::oid, status, version FROM automate.workflow WHERE owner = $1 AND name = $2",
+        &[role.into(), name.into()],
+    )?;
+    if let Some(found) = read(&mine) {
+        return Ok(found);
+    }
+    let others = own.run(
+        "SELECT id, owner::oid, status, version FROM automate.workflow
+         WHERE name = $2 AND pg_has_role($1, owner, 'USAGE') LIMIT 2",
+        &[role.into(), name.into()],
+    )?;
+    if others.len() > 1 {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS,
+            format!("workflow \"{name}\" is ambiguous: several roles own one of that name"),
+        )
+        .with_hint("SET ROLE to the owner of the one you mean."));
+    }
+    match read(&others) {
+        Some(found) => Ok(found),
+        None => Err(unknown(own, role, name)?),
+    }
+}
+
+fn read(rows: &Rows) -> Option<Found> {
+    Some(Found {
+        id: Uuid::from_bytes(*rows.get::<pgrx::Uuid>(0, 1)?.as_bytes()),
+        owner: rows.get(0, 2)?,
+        status: rows.get(0, 3)?,
+        version: rows.get(0, 4)?,
+    })
+}
+
+fn unknown(own: &Own, role: pg_sys::Oid, name: &str) -> Result<Error> {
+    let rows = own.run(
+        "SELECT DISTINCT name FROM automate.workflow WHERE pg_has_role($1, owner, 'USAGE')
+         ORDER BY name LIMIT 1000",
+        &[role.into()],
+    )?;
+    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
+    let hint = match suggest::nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("Did you mean \"{near}\"?"),
+        None => "Make it with automate.create_workflow; SELECT name FROM automate.workflow shows those there are.".into(),
+    };
+    Ok(Error::missing(format!("workflow \"{name}\" does not exist")).with_hint(hint))
+}
+
+/// Asks for the end of a run; false when it has ended. Takes effect with the transaction, and
+/// waits for nothing.
+pub fn cancel(run: Uuid, user: pg_sys::Oid) -> Result<bool> {
+    as_extension(|own| {
+        let rows = own.run(
+            "SELECT owner::oid, finished_at IS NOT NULL, pg_has_role($2, owner, 'USAGE')
+             FROM automate.run WHERE id = $1",
+            &[pgrx::Uuid::from_bytes(*run.as_bytes()).into(), user.into()],
+        )?;
+        let owner = rows.get::<pg_sys::Oid>(0, 1).filter(|_| rows.get(0, 3) == Some(true));
+        let Some(owner) = owner else {
+            return Err(Error::missing(format!("run {run} does not exist")).with_hint(
+                "SELECT id, workflow, status FROM automate.run shows the runs there are.",
+            ));
+        };
+        if rows.get(0, 2) == Some(true) {
+            return Ok(false);
+        }
+        let payload = json!({ "run": run, "cancel": true });
+        let key = format!("cancel:{run}");
+        let job = NewJob {
+            priority: 0,
+            dedupe_key: Some(&key),
+            source: Some("cancel_run"),
+            ..NewJob::new("run", owner, Lane::Sql, &payload)
+        };
+        job.put(own)?;
+        Ok(true)
+    })
+}
+
+/// Brings a run the courier's answer to the request of a step, in the current transaction:
+/// `{"ok": {status, headers, body_text, truncated}}` or
+/// `{"error": {status, title, detail, class, body_text}}`. A run that has ended does not hear it.
+pub fn resume(own: &Own, run: Uuid, step: &str, answer: &Value) -> Result<()> {
+    let told = json!({ "run": run, "step": step, "answer": answer }).to_string();
+    // PostgreSQL cannot store the character NUL.
+    let told = match super::steps::has_nul(&told) {
+        true => told.replace("\\u0000", "\\ufffd"),
+        false => told,
+    };
+    let rows = own.run(
+        "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
+         SELECT id, 'run', owner, 's', $2::jsonb, 'workflow:' || workflow, now(), 'ready'
+         FROM automate.run WHERE id = $1 AND finished_at IS NULL
+         ON CONFLICT (id) DO NOTHING RETURNING owner::oid",
+        &[pgrx::Uuid::from_bytes(*run.as_bytes()).into(), told.into()],
+    )?;
+    if let Some(owner) = rows.get::<pg_sys::Oid>(0, 1) {
+        wake::arm_role(owner);
+    }
+    Ok(())
+}
