@@ -150,5 +150,12 @@ pub fn check_interrupts() {
     pgrx::check_for_interrupts!();
 }
 
+/// True once the server was told to stop. The postmaster says so in the eighth line of its lock
+/// file, in the data directory, before it ends the first of its children.
+pub fn server_is_stopping() -> bool {
+    let text = std::fs::read_to_string("postmaster.pid").unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
+}
+
 /// A context pointer nobody reads.
 pub const NO_ARG: *mut c_void = std::ptr::null_mut();

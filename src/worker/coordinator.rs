@@ -126,6 +126,10 @@ impl Dead {
         let incarnation = registry().map_or(0, |r| r.incarnation());
         if let Some(file) = &self.file {
             let taken = file.died(incarnation, me.db.to_u32()).and_then(|died| {
+                // What a shutdown interrupts is not to blame; its incarnation passes with it.
+                if !died.is_empty() && pg::server_is_stopping() {
+                    return Ok(());
+                }
                 self.jobs.extend(died.iter().map(|(_, job)| *job));
                 died.iter().try_for_each(|(slot, _)| file.note(*slot, 0, 0, None))
             });
