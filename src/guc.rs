@@ -1,7 +1,9 @@
 //! Every setting of the extension. Names are contracts.
 
+use automate_core::net::Allow;
+use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char, c_void};
 
 static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
@@ -103,14 +105,20 @@ fn define_limits() {
         GucContext::Suset,
         GucFlags::default(),
     );
-    GucRegistry::define_string_guc(
-        c"automate.network_allow",
-        c"Hosts and networks that may be reached: host patterns and CIDR blocks, separated by commas.",
-        c"* is every public address. Private, loopback and link-local ones only if listed.",
-        &NETWORK_ALLOW,
-        GucContext::Suset,
-        GucFlags::default(),
-    );
+    // SAFETY: the check hook keeps to what PostgreSQL allows there; there are no other hooks.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"automate.network_allow",
+            c"Hosts and networks that may be reached: host patterns and CIDR blocks, separated by commas.",
+            c"* is every public address. Private, loopback and link-local ones only if listed.",
+            &NETWORK_ALLOW,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_network_allow),
+            None,
+            None,
+        );
+    }
     GucRegistry::define_bool_guc(
         c"automate.paused",
         c"While on, nothing is claimed and nothing is sent.",
@@ -119,4 +127,34 @@ fn define_limits() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+/// Refuses a list that cannot be read, where it is set: the old one stays in force.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_network_allow(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the new value, a C string or null, for the length of the call.
+    let text = unsafe { (!(*value).is_null()).then(|| CStr::from_ptr(*value)) };
+    let text = text.map(CStr::to_string_lossy).unwrap_or_default();
+    let Err(error) = Allow::parse(&text) else { return true };
+    let detail = format!("{}.", error.message);
+    // SAFETY: copies into the current context, which lives until the refusal is reported.
+    unsafe {
+        pg_sys::GUC_check_errdetail_string = palloc_text(&detail);
+        if let Some(hint) = &error.hint {
+            pg_sys::GUC_check_errhint_string = palloc_text(hint);
+        }
+    }
+    false
+}
+
+/// # Safety
+/// There is a current memory context.
+unsafe fn palloc_text(text: &str) -> *mut c_char {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: the text is copied.
+    unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }

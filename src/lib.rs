@@ -28,14 +28,16 @@ pub mod workflow;
 
 extension_sql_file!("../sql/00_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/10_queue.sql", name = "queue", requires = ["schema"]);
-extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["queue"]);
+extension_sql_file!("../sql/15_limit.sql", name = "limit", requires = ["queue"]);
+extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["event"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
-extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["operate"]);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
+extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
 extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["grants"], finalize);
 
 /// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.

@@ -1,6 +1,7 @@
 //! emit_event.
 
 use super::args::Answer;
+use crate::queue::limit;
 use crate::{access, event, sql_function};
 use serde_json::json;
 
@@ -8,5 +9,6 @@ sql_function!(automate_emit_event, pg_finfo_automate_emit_event, |args| {
     let owner = access::require_owner()?;
     let name = args.text(0, "name")?;
     let payload = args.opt_json(1, "payload")?.unwrap_or(json!({}));
+    limit::admit(owner)?;
     Ok(Answer::Uuid(event::emit(owner, &name, &payload, None)?))
 });

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::notify::channel::{self, NewChannel};
 use crate::notify::template::{self, NewTemplate};
 use crate::notify::{self, Notification, secret};
+use crate::queue::limit;
 use crate::spi::as_extension;
 use crate::{access, sql_function};
 use serde_json::{Value, json};
@@ -95,8 +96,10 @@ sql_function!(automate_preview_template, pg_finfo_automate_preview_template, |ar
 });
 
 sql_function!(automate_notify, pg_finfo_automate_notify, |args| {
+    let owner = access::require_owner()?;
+    limit::admit(owner)?;
     let id = notify::notify(&Notification {
-        owner: access::require_owner()?,
+        owner,
         template: &args.text(0, "template")?,
         recipients: &args.opt_texts(1, "recipients")?.unwrap_or_default(),
         data: &args.opt_json(2, "data")?.unwrap_or_else(empty),

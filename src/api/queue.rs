@@ -2,8 +2,7 @@
 
 use super::args::Answer;
 use crate::error::Error;
-use crate::queue::claim;
-use crate::queue::{Lane, NewJob};
+use crate::queue::{Lane, NewJob, claim, limit};
 use crate::shmem::registry;
 use crate::spi::{as_extension, statement};
 use crate::worker::toplevel;
@@ -32,6 +31,7 @@ sql_function!(automate_enqueue_sql, pg_finfo_automate_enqueue_sql, |args| {
     if !top_level {
         statement::check("statement", &text)?;
     }
+    limit::admit(owner)?;
     let payload = json!({ "sql": text, "params": params });
     let path = pg::search_path();
     as_extension(|own| {

@@ -2,6 +2,7 @@
 
 use super::args::{Answer, Args};
 use crate::error::Result;
+use crate::queue::limit;
 use crate::report::{define, run};
 use crate::{pg, sql_function};
 use automate_core::report::Format;
@@ -19,6 +20,7 @@ sql_function!(automate_drop_report, pg_finfo_automate_drop_report, |args| {
 
 sql_function!(automate_run_report, pg_finfo_automate_run_report, |args| {
     let params = args.opt_json(1, "params")?.unwrap_or(json!({}));
+    limit::admit(pg::current_user())?;
     let id = run::start(&run::Start {
         owner: pg::current_user(),
         name: &args.text(0, "name")?,

@@ -2,6 +2,7 @@
 
 use super::args::Answer;
 use crate::error::Error;
+use crate::queue::limit;
 use crate::task::define::NewTask;
 use crate::task::{steer, when};
 use crate::{pg, sql_function};
@@ -43,6 +44,7 @@ sql_function!(automate_resume_task, pg_finfo_automate_resume_task, |args| {
 });
 
 sql_function!(automate_execute_task, pg_finfo_automate_execute_task, |args| {
+    limit::admit(pg::current_user())?;
     Ok(Answer::Uuid(steer::execute(&args.text(0, "name")?)?))
 });
 

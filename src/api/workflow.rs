@@ -2,6 +2,7 @@
 
 use super::args::Answer;
 use crate::error::Error;
+use crate::queue::limit;
 use crate::workflow::{self, Start};
 use crate::{access, pg, sql_function};
 use pgrx::prelude::*;
@@ -66,6 +67,7 @@ sql_function!(automate_execute_workflow, pg_finfo_automate_execute_workflow, |ar
     let owner = access::require_owner()?;
     let name = args.text(0, "name")?;
     let input = args.opt_json(1, "input")?.unwrap_or_else(|| json!({}));
+    limit::admit(owner)?;
     let key = args.opt_text(3);
     workflow::start(&Start {
         owner,

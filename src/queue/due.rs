@@ -39,13 +39,15 @@ pub fn waiting_roles(own: &Own) -> Result<Vec<Waiting>> {
                         WHERE j.lane = 's' AND j.status = 'ready' AND j.owner = r.owner
                         LIMIT $1) AS few)
               + (SELECT count(*) FROM automate.job AS j
-                 WHERE j.status = 'running' AND j.lane = 's' AND j.owner = r.owner)
+                 WHERE j.status = 'running' AND j.lane = 's' AND j.owner = r.owner),
+                (SELECT l.running FROM automate.role_limit AS l WHERE l.role = r.owner)
          FROM r WHERE owner IS NOT NULL",
         &[COUNTED.into()],
     )?;
     Ok((0..rows.len())
         .filter_map(|i| {
-            Some(Waiting { role: rows.get::<pg_sys::Oid>(i, 1)?, jobs: rows.get(i, 2)? })
+            let limit = rows.get::<i32>(i, 3).and_then(|n| usize::try_from(n).ok());
+            Some(Waiting { role: rows.get::<pg_sys::Oid>(i, 1)?, jobs: rows.get(i, 2)?, limit })
         })
         .collect())
 }

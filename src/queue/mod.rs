@@ -6,6 +6,7 @@ pub mod enqueue;
 pub mod finish;
 pub mod job;
 pub mod lease;
+pub mod limit;
 
 pub use enqueue::{Lane, NewJob};
 pub use job::Job;

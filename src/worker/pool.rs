@@ -20,6 +20,8 @@ pub struct Waiting {
     pub role: pg_sys::Oid,
     /// Those that run now are among them: an executor holds one of these.
     pub jobs: i64,
+    /// Most executors that the role may have at once.
+    pub limit: Option<usize>,
 }
 
 /// Why nothing was started lately, per key.
@@ -94,7 +96,7 @@ impl Pool {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|w| (self.executors_of(w.role), self.served.get(&w.role).copied()));
         for w in &waiting {
-            again = again.min(self.serve(w.role, w.jobs));
+            again = again.min(self.serve(w));
         }
         self.waiting = waiting;
         again
@@ -110,10 +112,14 @@ impl Pool {
     }
 
     /// Sees to it that a role's ready jobs are worked at.
-    fn serve(&mut self, role: pg_sys::Oid, jobs: i64) -> i64 {
-        let now = pg::now();
-        let (mut idle, mut quick, mut slow) = (0, 0, 0);
-        for slot in self.slots().filter(|s| s.kind() == Kind::Executor && s.role() == role) {
+    fn serve(&mut self, wanting: &Waiting) -> i64 {
+        let (role, now) = (wanting.role, pg::now());
+        let most = wanting.limit.unwrap_or(usize::MAX);
+        let mine = |s: &&'static Slot| s.kind() == Kind::Executor && s.role() == role;
+        // The limit was lowered: the others leave when their job is done.
+        self.slots().filter(mine).skip(most).for_each(Slot::ask_to_leave);
+        let (mut idle, mut quick, mut slow) = (0, 0, 0usize);
+        for slot in self.slots().filter(mine) {
             match slot.state() {
                 State::Idle => {
                     idle += 1;
@@ -132,7 +138,11 @@ impl Pool {
             return SLOW_US / 1000;
         }
         // Each slow executor holds one of the jobs that were counted as ready.
-        if jobs > slow { self.ensure(Kind::Executor, role) } else { i64::MAX }
+        if wanting.jobs > slow as i64 && slow < most {
+            self.ensure(Kind::Executor, role)
+        } else {
+            i64::MAX
+        }
     }
 
     /// Starts a process if there is room and no recent trouble.
