@@ -1,6 +1,6 @@
 # pg_automate: `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-core test-sql lint demo demo-stop bench clean
+.PHONY: help setup build docs test test-core test-sql lint demo demo-stop bench clean
 
 # Days of flights that the demo loads (1 to 365).
 DAYS ?= 31
@@ -41,6 +41,9 @@ demo-stop: ## stop the demo's server and remove its files
 bench: build ## measure, beside the machine's own limits
 	@scripts/setup.sh --bench
 	@bash -c '. scripts/env.sh && exec "$$VENV/bin/python" benches/run.py'
+
+docs: build ## write docs/reference.md from the comments in the database
+	@bash -c '. scripts/env.sh && exec "$$VENV/bin/python" scripts/reference.py'
 
 clean: demo-stop ## remove what was built and cached
 	@bash -c '. scripts/env.sh && rm -rf "$$PG_AUTOMATE_PREFIX" "$$PG_AUTOMATE_CACHE/target" "$$VENV"'

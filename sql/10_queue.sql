@@ -88,6 +88,17 @@ COMMENT ON COLUMN automate.job_history.result IS 'What it answered, such as {"ro
 COMMENT ON COLUMN automate.job_history.source IS 'What caused it, such as rule:late or task:rollup.';
 COMMENT ON COLUMN automate.job_history.retry IS 'For dead letters: all that automate.retry_job needs to put it back.';
 
+CREATE FUNCTION automate.redrive(job automate.job) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_build_object('payload', job.payload, 'lane', job.lane::text, 'priority', job.priority,
+        'max_attempts', job.max_attempts, 'timeout_ms', job.timeout_ms, 'concurrency_key', job.concurrency_key,
+        'search_path', job.search_path, 'top_level', job.top_level)
+$$;
+COMMENT ON FUNCTION automate.redrive(automate.job) IS
+'For the workers: what automate.job_history.retry keeps of a job that did not succeed.';
+
 ALTER TABLE automate.job ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE automate.job_history ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE automate.job_history_default ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -152,3 +163,8 @@ WHERE t.role OPERATOR(pg_catalog.=) 0
    OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE'));
 COMMENT ON VIEW automate.worker_trouble IS
 'Workers that are wanted and cannot be started: since when, why, and when it is tried again. Empty when all is well. Own roles only, unless level monitor.';
+COMMENT ON COLUMN automate.worker_trouble.worker IS 'coordinator, executor or courier.';
+COMMENT ON COLUMN automate.worker_trouble.role IS 'Whose executor it would be; - for the others.';
+COMMENT ON COLUMN automate.worker_trouble.reason IS 'Why it cannot be started, and the way out.';
+COMMENT ON COLUMN automate.worker_trouble.since IS 'When that was first found.';
+COMMENT ON COLUMN automate.worker_trouble.next_try IS 'When it is tried again.';

@@ -119,6 +119,17 @@ LEFT JOIN automate.job_history AS h ON h.id OPERATOR(pg_catalog.=) i.job;
 COMMENT ON VIEW automate.task_runs IS
 'What came of the tasks: a row for each run and each instant (or row of instants, from scheduled_at to through) that was skipped. status is that of the job, or skipped; error says why.';
 
+COMMENT ON COLUMN automate.task_runs.task IS 'Name of the task.';
+COMMENT ON COLUMN automate.task_runs.job IS 'Job of the run; empty if it was skipped.';
+COMMENT ON COLUMN automate.task_runs.scheduled_at IS 'Instant of the schedule, or moment of automate.execute_task; the first, if several in a row were skipped.';
+COMMENT ON COLUMN automate.task_runs.status IS 'ready, scheduled (to be tried again), running, succeeded, failed, quarantined, cancelled, skipped, or unknown once its history is gone.';
+COMMENT ON COLUMN automate.task_runs.started_at IS 'When its last attempt began.';
+COMMENT ON COLUMN automate.task_runs.finished_at IS 'When it ended.';
+COMMENT ON COLUMN automate.task_runs.error IS 'Why it failed, or why it was skipped.';
+COMMENT ON COLUMN automate.task_runs.through IS 'The last of the instants skipped in a row.';
+COMMENT ON COLUMN automate.task_runs.instants IS 'How many were skipped in a row.';
+COMMENT ON COLUMN automate.task_runs.owner IS 'Owner of the task.';
+
 CREATE FUNCTION automate.schedule_task(
     name        text,
     task_type   text,

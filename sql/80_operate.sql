@@ -71,6 +71,13 @@ WHERE a.role OPERATOR(pg_catalog.=) 0
 COMMENT ON VIEW automate.activity IS
 'What the workers of this database do now: one row a process. Own roles only, unless level monitor.';
 
+COMMENT ON COLUMN automate.activity.pid IS 'Its process id, as in pg_stat_activity.';
+COMMENT ON COLUMN automate.activity.worker IS 'launcher (one for the server), coordinator, executor or courier.';
+COMMENT ON COLUMN automate.activity.role IS 'Role in whose session an executor runs; - for the others.';
+COMMENT ON COLUMN automate.activity.state IS 'starting, idle or busy.';
+COMMENT ON COLUMN automate.activity.job IS 'The job it does now.';
+COMMENT ON COLUMN automate.activity.since IS 'Since when it is in this state.';
+
 CREATE FUNCTION automate.status() RETURNS TABLE (item text, state text, detail text)
 LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp

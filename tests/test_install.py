@@ -44,11 +44,11 @@ def test_every_object_has_a_comment(db: Database) -> None:
     assert db.one(f"SELECT count(*) FROM ({MEMBERS}) AS m") > 1
 
 
-def test_every_table_column_has_a_comment(db: Database) -> None:
+def test_every_column_has_a_comment(db: Database) -> None:
     missing = db.rows("""
         SELECT a.attrelid::regclass, a.attname
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
-        WHERE c.relnamespace = 'automate'::regnamespace AND c.relkind IN ('r', 'p')
+        WHERE c.relnamespace = 'automate'::regnamespace AND c.relkind IN ('r', 'p', 'v')
           AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
           AND col_description(c.oid, a.attnum) IS NULL
     """)

@@ -100,13 +100,11 @@ sql_function!(automate_cancel_job, pg_finfo_automate_cancel_job, |args| {
             "WITH c AS (SELECT id FROM automate.job
                         WHERE id = ANY ($1) AND status <> 'running' AND kind <> 'run' AND pg_has_role($2, owner, 'USAGE')
                         FOR UPDATE SKIP LOCKED),
-             j AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*)
+             j AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*, automate.redrive(job) AS retry)
              INSERT INTO automate.job_history (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
              SELECT id, kind, owner, 'cancelled', attempts, enqueued_at, clock_timestamp(),
                     'cancelled by ' || quote_ident(session_user), source,
-                    jsonb_build_object('payload', payload, 'lane', lane::text, 'priority', priority,
-                        'max_attempts', max_attempts, 'timeout_ms', timeout_ms, 'concurrency_key', concurrency_key,
-                        'search_path', search_path, 'top_level', top_level)
+                    retry
              FROM j",
             &[claim::to_uuids(&[id]).into(), user.into()],
         )?;

@@ -74,15 +74,14 @@ pub fn finish(own: &Own, finished: &[Finished]) -> Result<()> {
                                  $4::pg_catalog.text[], $5::pg_catalog.int8[])
                           AS d(id, status, error, result, started)),
          j AS (DELETE FROM automate.job USING d WHERE job.id = d.id
-               RETURNING job.*, d.status AS ended, d.error, d.result, d.started)
+               RETURNING job.id, job.kind, job.owner, job.attempts, job.enqueued_at, job.source,
+                         d.status, d.error, d.result, d.started,
+                         CASE WHEN d.status <> 'succeeded' THEN automate.redrive(job) END AS retry)
          INSERT INTO automate.job_history
             (id, kind, owner, status, attempts, enqueued_at, started_at, finished_at, error, result, source, retry)
-         SELECT id, kind, owner, ended, attempts + 1, enqueued_at,
+         SELECT id, kind, owner, status, attempts + 1, enqueued_at,
                 timestamptz '2000-01-01 00:00:00+00' + started * interval '1 microsecond',
-                clock_timestamp(), error, result::jsonb, source,
-                CASE WHEN ended <> 'succeeded' THEN jsonb_build_object('payload', payload,
-                    'lane', lane::text, 'priority', priority, 'max_attempts', max_attempts, 'timeout_ms', timeout_ms,
-                    'concurrency_key', concurrency_key, 'search_path', search_path, 'top_level', top_level) END
+                clock_timestamp(), error, result::jsonb, source, retry
          FROM j",
         &[to_uuids(&ids).into(), statuses.into(), errors.into(), results.into(), started.into()],
     )?;

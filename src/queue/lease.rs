@@ -26,14 +26,12 @@ pub fn free_orphans(own: &Own) -> Result<()> {
         "WITH gone AS (
             DELETE FROM automate.job
             WHERE status = 'running' AND lease = ANY ($1) AND lane = 's' AND attempts + 1 >= max_attempts
-            RETURNING *)
+            RETURNING *, automate.redrive(job) AS retry)
          INSERT INTO automate.job_history
             (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
          SELECT id, kind, owner, 'failed', attempts + 1, enqueued_at, clock_timestamp(),
                 '57P01: interrupted: its worker ended while it ran at top level', source,
-                jsonb_build_object('payload', payload, 'lane', lane::text, 'priority', priority,
-                    'max_attempts', max_attempts, 'timeout_ms', timeout_ms, 'concurrency_key', concurrency_key,
-                    'search_path', search_path, 'top_level', top_level)
+                retry
          FROM gone",
         &[dead.clone().into()],
     )?;
@@ -64,14 +62,13 @@ pub fn charge(own: &Own, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     }
     own.run(
         "WITH c AS (SELECT id FROM automate.job WHERE id = ANY ($1) AND crashes >= $2 FOR UPDATE SKIP LOCKED),
-         bad AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*)
+         bad AS (DELETE FROM automate.job USING c WHERE job.id = c.id
+                 RETURNING job.*, automate.redrive(job) AS retry)
          INSERT INTO automate.job_history
             (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
          SELECT id, kind, owner, 'quarantined', crashes, enqueued_at, clock_timestamp(),
                 'XX000: its process died ' || crashes || ' times while it ran', source,
-                jsonb_build_object('payload', payload, 'lane', lane::text, 'priority', priority,
-                    'max_attempts', max_attempts, 'timeout_ms', timeout_ms, 'concurrency_key', concurrency_key,
-                    'search_path', search_path, 'top_level', top_level)
+                retry
          FROM bad",
         &[to_uuids(ids).into(), MAX_CRASHES.into()],
     )?;
