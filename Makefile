@@ -40,7 +40,7 @@ demo-stop: ## stop the demo's server and remove its files
 
 bench: build ## measure, beside the machine's own limits
 	@scripts/setup.sh --bench
-	@bash -c '. scripts/env.sh && exec "$$VENV/bin/python" benches/run.py'
+	@bash -c '. scripts/env.sh && cargo build --quiet --release --package automate_sender --example bench && exec "$$VENV/bin/python" benches/run.py'
 
 docs: build ## write docs/reference.md from the comments in the database
 	@bash -c '. scripts/env.sh && exec "$$VENV/bin/python" scripts/reference.py'

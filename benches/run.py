@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Measures pg_automate beside the limits of the machine, in the same run: run.py [PART ...].
 
+The last column is the ratio to a limit that the run itself measured: commits of single rows, the
+same without us, or the sender alone without a database.
+
 A private server with PostgreSQL's own durability settings. Each part prints one line or more;
 a part that fails is said so and the others go on. Figures need an otherwise idle machine.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -52,15 +57,27 @@ class Bench:
     def line(self, what: str, figure: str, target: str = "", limit: str = "") -> None:
         print(f"  {what:<46} {figure:>20}   {target:<24} {limit}", flush=True)
 
-    def rate(self, what: str, count: int, seconds: float, target: str, limit: str = "") -> float:
-        self.line(what, f"{count / seconds:,.0f} /s", target, limit)
-        return count / seconds
+    def rate(self, what: str, count: int, seconds: float, target: str, limit: str = "") -> None:
+        self.line(what, f"{count / seconds:,.0f} /s", target, limit or self.commits_of(count / seconds))
+
+    def commits_of(self, rate: float) -> str:
+        """A rate as a multiple of the commits of single rows."""
+        return f"{rate / self.commits:.1f} x commits" if self.commits else ""
 
     def times(self, what: str, seconds: list[float], target: str) -> None:
         ordered = sorted(seconds)
-        middle = statistics.median(ordered) * 1000
-        late = ordered[int(len(ordered) * 0.99)] * 1000
-        self.line(what, f"p50 {middle:.2f} p99 {late:.2f} ms", target)
+        middle = statistics.median(ordered)
+        late = ordered[int(len(ordered) * 0.99)]
+        ratio = f"{middle * self.commits:.1f} x the time of a commit" if self.commits else ""
+        self.line(what, f"p50 {middle * 1000:.2f} p99 {late * 1000:.2f} ms", target, ratio)
+
+    def alone(self, *args: object) -> float:
+        """Requests per second of the sender alone (sender/examples/bench.rs)."""
+        program = Path(os.environ["CARGO_TARGET_DIR"], "release/examples/bench")
+        done = subprocess.run([program, *map(str, args)], capture_output=True, text=True, check=True)
+        found = re.search(r": (\d+)/s", done.stdout)
+        assert found is not None, done.stdout
+        return float(found.group(1))
 
     def until(self, text: str, deadline: float = 300) -> None:
         poll(lambda: self.one(text), deadline, text, first_pause=0.01)
@@ -106,9 +123,7 @@ def jobs(bench: Bench) -> None:
     began = time.monotonic()
     bench.sql.execute("SELECT automate.resume()")
     bench.until(f"SELECT count(*) >= {count} FROM sink")
-    rate = bench.rate("SQL jobs, one executor", count, time.monotonic() - began, ">= 50,000 /s")
-    if bench.commits:
-        bench.line("  as a multiple of single-row commits", f"{rate / bench.commits:.1f} x")
+    bench.rate("SQL jobs, one executor", count, time.monotonic() - began, ">= 50,000 /s")
 
 
 def workflows(bench: Bench) -> None:
@@ -158,8 +173,9 @@ def bulk(bench: Bench) -> None:
             best[table] = min(best.get(table, 1e9), time.monotonic() - began)
             bench.until("SELECT count(*) = 0 FROM automate.job")
     for table in ("by_none", "by_hand", "by_rule"):
+        ours = table == "by_rule"
         bench.line(f"bulk insert of 200,000 rows: {table}", f"{best[table] * 1000:,.0f} ms",
-                   "<= by_hand" if table == "by_rule" else "")
+                   "<= by_hand" if ours else "", f"{best[table] / best['by_hand']:.2f} x by_hand" if ours else "")
 
 
 def webhooks(bench: Bench) -> None:
@@ -183,8 +199,10 @@ def webhooks(bench: Bench) -> None:
         config.write_text(NGINX.format(home=home, port=port))
         nginx = subprocess.Popen(["/usr/sbin/nginx", "-c", str(config)], stderr=subprocess.DEVNULL)
         try:
-            bench.sql.execute(make, ["fast", f"http://127.0.0.1:{port}/"])
-            send(bench, "webhooks to nginx", "fast:x", count, ">= 5,000 /s")
+            url = f"http://127.0.0.1:{port}/"
+            bench.sql.execute(make, ["fast", url])
+            alone = bench.alone("http", url, count)
+            send(bench, "webhooks to nginx", "fast:x", count, ">= 5,000 /s", alone)
         finally:
             nginx.terminate()
             nginx.wait(10)
@@ -201,12 +219,14 @@ def mails(bench: Bench) -> None:
         """,
         [server.port],
     )
-    send(bench, "mails to aiosmtpd", "post:b@bench.test", 2_000, ">= 400 /s")
-    bench.line("  sessions at the server", f"{len(server.sessions):,}", "few")
+    alone = bench.alone("smtp", server.port, 2_000)
+    before = len(server.sessions)
+    send(bench, "mails to aiosmtpd", "post:b@bench.test", 2_000, ">= 400 /s", alone)
+    bench.line("  sessions at the server", f"{len(server.sessions) - before:,}", "few")
     server.stop()
 
 
-def send(bench: Bench, what: str, recipient: str, count: int, target: str) -> None:
+def send(bench: Bench, what: str, recipient: str, count: int, target: str, alone: float) -> None:
     template = "mail" if recipient.startswith("post:") else "hook"
     sent = "SELECT count(*) FROM automate.delivery WHERE state = 'sent'"
     before = int(bench.one(sent))
@@ -216,7 +236,8 @@ def send(bench: Bench, what: str, recipient: str, count: int, target: str) -> No
         [template, recipient, count],
     )
     bench.until(f"{sent.replace('count(*)', f'count(*) >= {before + count}')}")
-    bench.rate(what, count, time.monotonic() - began, target)
+    seconds = time.monotonic() - began
+    bench.rate(what, count, seconds, target, f"{count / seconds / alone:.2f} x the sender alone")
 
 
 def idle(bench: Bench) -> None:
