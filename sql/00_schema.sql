@@ -1,4 +1,17 @@
 -- The schema of the extension. Plain CREATE: a schema of that name made by somebody else is refused.
+
+-- Every text passes through JSON, and JSON is Unicode: with another encoding a single letter could break a write.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE EXCEPTION 'pg_automate needs a database with the encoding UTF8'
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = pg_catalog.format('The encoding of this database is %s.', pg_catalog.getdatabaseencoding()),
+                  HINT = 'Make one with CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';
+    END IF;
+END
+$$;
+
 CREATE SCHEMA automate;
 COMMENT ON SCHEMA automate IS
 'pg_automate: triggers, rules, tasks, workflows, notifications and reports, run by the database itself. Start with SELECT * FROM automate.status().';

@@ -1,6 +1,12 @@
-//! Wake-up at commit: one permanent callback per backend, a few flags, nothing in it can fail.
+//! Wake-up at commit: two permanent callbacks per backend, a few flags, nothing in them can fail.
+//!
+//! The first learns that the transaction commits; but that comes before other processes' caches
+//! are told what changed, and whoever is woken then may still believe that a table or function made
+//! in the very transaction is not there. So the wake-up waits for the second: the release of the
+//! transaction's resources after its locks, when everybody has been told.
 
 use crate::pg;
+use crate::shmem::registry::Registry;
 use crate::shmem::{Kind, registry};
 use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -19,13 +25,18 @@ struct Armed {
 
 thread_local! {
     static ARMED: RefCell<Armed> = RefCell::new(Armed::default());
+    /// What is left to do of a transaction that has ended.
+    static ENDED: RefCell<Option<(Armed, bool)>> = const { RefCell::new(None) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 fn arm(f: impl FnOnce(&mut Armed)) {
     if !REGISTERED.replace(true) {
-        // SAFETY: registered once per backend, for its life; the function is ours and static.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_end), pg::NO_ARG) };
+        // SAFETY: registered once per backend, for its life; the functions are ours and static.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(at_end), pg::NO_ARG);
+            pg_sys::RegisterResourceReleaseCallback(Some(at_release), pg::NO_ARG);
+        }
     }
     ARMED.with_borrow_mut(f);
 }
@@ -67,14 +78,35 @@ pub fn arm_role_definitions() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
+    // A prepared transaction commits elsewhere: the coordinator's safety wake finds its work.
     let committed = event == XACT_EVENT_COMMIT;
     if !committed && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE {
         return;
     }
     let armed = ARMED.with(|a| a.try_borrow_mut().map(|mut a| std::mem::take(&mut *a)));
-    let (Ok(armed), Some(registry)) = (armed, registry()) else { return };
+    if let Ok(armed) = armed {
+        ENDED.with(|e| e.try_borrow_mut().map(|mut e| *e = Some((armed, committed))).ok());
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_release(
+    phase: pg_sys::ResourceReleasePhase::Type,
+    _is_commit: bool,
+    is_top_level: bool,
+    _arg: *mut c_void,
+) {
+    if !is_top_level || phase != pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS {
+        return;
+    }
+    let ended = ENDED.with(|e| e.try_borrow_mut().ok().and_then(|mut e| e.take()));
+    if let (Some((armed, committed)), Some(registry)) = (ended, registry()) {
+        wake(registry, &armed, committed);
+    }
+}
+
+fn wake(registry: &Registry, armed: &Armed, committed: bool) {
     let db = pg::my_database();
-    // A prepared transaction commits elsewhere: the coordinator's safety wake finds its work.
     if committed {
         armed.roles.iter().for_each(|role| registry.wake_for(db, *role));
         if armed.coordinator {

@@ -124,6 +124,20 @@ def test_an_ordinary_role_cannot_install(bare_db: Database, _roles: list[str]) -
         bare_db.connect("nobody_special").execute("CREATE EXTENSION pg_automate")
 
 
+def test_another_encoding_is_refused(cluster: Cluster) -> None:
+    with cluster.connect() as connection:
+        connection.execute(
+            "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+        try:
+            with cluster.connect("latin") as inside, pytest.raises(errors.FeatureNotSupported) as refused:
+                inside.execute("CREATE EXTENSION pg_automate")
+            assert "LATIN1" in (refused.value.diag.message_detail or "")
+            assert "UTF8" in (refused.value.diag.message_hint or "")
+        finally:
+            connection.execute("DROP DATABASE latin")
+
+
 def test_a_role_without_usage_is_refused(
     db: Database, role: Callable[..., str]
 ) -> None:

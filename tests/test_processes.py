@@ -60,8 +60,11 @@ def test_two_databases_at_once(db: Database, cluster: Cluster) -> None:
             connection.execute("DROP DATABASE second_one")
 
 
-def test_drop_database_ends_what_runs(bare_db: Database, cluster: Cluster) -> None:
+def test_drop_database_ends_what_runs(
+    bare_db: Database, bare_db_2: Database, cluster: Cluster
+) -> None:
     bare_db.execute("CREATE EXTENSION pg_automate")
+    oid = bare_db.one("SELECT oid FROM pg_database WHERE datname = current_database()")
     enqueue(bare_db, "SELECT pg_sleep(600)")
     sleeps(bare_db, jobs.worker(bare_db, "executor", "busy"))
     bare_db.close()
@@ -74,6 +77,10 @@ def test_drop_database_ends_what_runs(bare_db: Database, cluster: Cluster) -> No
             "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [bare_db.name]
         ).fetchone()
         assert left == (0,)
+    # The launcher, which serves requests in their order, does not look for the one that is gone.
+    bare_db_2.execute("CREATE EXTENSION pg_automate")
+    jobs.worker(bare_db_2, "coordinator")
+    assert f"database {oid} does not exist" not in cluster.log()
 
 
 def test_a_copy_of_a_busy_database_is_paused(ledger: Database, cluster: Cluster) -> None:

@@ -625,3 +625,17 @@ def test_a_reader_of_the_history_stops_nobody(db: Database) -> None:
     db.execute("SELECT pg_terminate_backend(%s)", [jobs.worker(db, "coordinator")])
     succeeded(db, enqueue(db, "SELECT 1"), deadline=5)
     reader.rollback()
+
+
+def test_a_job_sees_what_its_transaction_made(db: Database) -> None:
+    # A resident executor has noted that the table is not there; the commit that makes it must
+    # reach its caches before the wake-up does.
+    db.execute("CREATE FUNCTION note(name text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+                   " EXECUTE format('INSERT INTO %I VALUES (1)', name); END $$")
+    for number in range(100):
+        name = f"fresh_{number}"
+        succeeded(db, enqueue(db, "SELECT to_regclass($1)", name))
+        with db.admin.transaction():
+            db.execute(f"CREATE TABLE {name} (a int)")
+            job = enqueue(db, "SELECT note($1)", name)
+        succeeded(db, job)

@@ -58,25 +58,28 @@ fn adopt_orphans() {
     }
 }
 
-/// Takes up what others noted: databases to look at, or all.
+/// Takes up what others noted: databases to look at, or all. A dropped one is forgotten.
 fn notice_requests(known: &mut HashMap<pg_sys::Oid, Known>) {
     let Some(registry) = registry() else { return };
-    match registry.take_attention() {
-        Some(databases) => {
-            for db in databases {
-                let entry = known.entry(db).or_default();
-                entry.absent = false;
-                if entry.failures == 0 {
-                    entry.next_try = 0;
-                }
-            }
+    let asked = registry.take_attention();
+    if asked.as_ref().is_some_and(Vec::is_empty) {
+        return;
+    }
+    let there = match process::transaction(connectable_databases) {
+        Ok(there) => there,
+        Err(failure) => {
+            log!("pg_automate launcher cannot list the databases: {}", failure.text());
+            registry.ask_rescan();
+            process::wait(1000);
+            return;
         }
-        None => {
-            let databases = process::transaction(connectable_databases).unwrap_or_default();
-            known.retain(|db, _| databases.contains(db));
-            for db in databases {
-                known.entry(db).or_default().absent = false;
-            }
+    };
+    known.retain(|db, _| there.contains(db));
+    for db in there.into_iter().filter(|db| asked.as_ref().is_none_or(|a| a.contains(db))) {
+        let entry = known.entry(db).or_default();
+        entry.absent = false;
+        if asked.is_some() && entry.failures == 0 {
+            entry.next_try = 0;
         }
     }
 }
