@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -199,6 +200,7 @@ def webhooks(bench: Bench) -> None:
         config.write_text(NGINX.format(home=home, port=port))
         nginx = subprocess.Popen(["/usr/sbin/nginx", "-c", str(config)], stderr=subprocess.DEVNULL)
         try:
+            poll(lambda: accepts(port), 10, "nginx listens")
             url = f"http://127.0.0.1:{port}/"
             bench.sql.execute(make, ["fast", url])
             alone = bench.alone("http", url, count)
@@ -206,6 +208,12 @@ def webhooks(bench: Bench) -> None:
         finally:
             nginx.terminate()
             nginx.wait(10)
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def mails(bench: Bench) -> None:
@@ -291,7 +299,7 @@ def main() -> int:
             for name in chosen:
                 try:
                     PARTS[name](bench)
-                except (psycopg.Error, TimeoutError, RuntimeError, OSError) as error:
+                except (psycopg.Error, TimeoutError, RuntimeError, OSError, subprocess.SubprocessError) as error:
                     failed += 1
                     bench.line(name, "FAILED", str(error).splitlines()[0])
     return 1 if failed else 0
