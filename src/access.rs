@@ -1,6 +1,6 @@
 //! Who may do what.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::pg;
 use pgrx::prelude::*;
 
@@ -15,6 +15,7 @@ pub fn require_owner() -> Result<pg_sys::Oid> {
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         format!("role \"{name}\" cannot own automation, since it is not permitted to log in"),
     )
+    .with_detail("The role has the attribute NOLOGIN.")
     .with_hint(format!(
         "Jobs run in a session of their owner: ALTER ROLE \"{name}\" LOGIN, or use another role."
     )))
@@ -42,21 +43,32 @@ const MAX_NAME: usize = 63;
 
 /// A name fit for a definition.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
-    if name.trim().is_empty() {
-        return Err(Error::invalid(format!("name of a {what} must not be empty")));
-    }
-    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("name of a {what} is not acceptable"))
-            .with_hint(format!("Use at most {MAX_NAME} bytes, and no control characters.")));
-    }
-    Ok(())
+    let message = if name.trim().is_empty() {
+        format!("name of a {what} must not be empty")
+    } else if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        format!("name of a {what} is not acceptable")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(message)
+        .with_detail(given(name))
+        .with_hint(format!("Use 1 to {MAX_NAME} bytes, and no control characters.")))
 }
 
-/// Says that a name is not there, and which one was perhaps meant.
-pub fn no_such(what: &str, name: &str, known: &[String], maker: &str) -> Error {
-    let near = automate_core::suggest::nearest(name, known.iter().map(String::as_str));
-    Error::missing(format!("{what} \"{name}\" does not exist")).with_hint(match near {
-        Some(found) => format!("Did you mean \"{found}\"?"),
-        None => format!("Make it with {maker}; only what you own, or roles whose privileges you have, can be used."),
-    })
+/// A name of a bounded length; `advice`, a sentence, says how to choose one.
+pub fn check_length(what: &str, name: &str, most: usize, advice: &str) -> Result<()> {
+    if !name.trim().is_empty() && name.len() <= most {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the name of {what} must have 1 to {most} bytes, not {}",
+        name.trim().len()
+    ))
+    .with_detail(given(name))
+    .with_hint(advice))
+}
+
+/// The name that was given, for a DETAIL.
+pub fn given(name: &str) -> String {
+    format!("The name given is {}, of {} bytes.", shown(name), name.len())
 }

@@ -1,9 +1,11 @@
 //! Errors: what went wrong, with SQLSTATE, DETAIL and HINT. No secret is ever in a text.
 
 use automate_core::problem::Problem;
+use automate_core::suggest;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
+use serde_json::Value;
 
 /// What our own code refuses or cannot do.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,34 @@ pub enum Error {
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The way out of what only we can mend.
+const DEFECT: &str = "This is a defect of pg_automate: please report it, with the lines of the server's log around it.";
+
+/// A user's text for an error: in quotes, cut and on one line.
+pub fn shown(text: &str) -> String {
+    format!("\"{}\"", cut(text))
+}
+
+/// A user's JSON for an error: the same, but for the quotes.
+pub fn shown_json(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut short = String::new();
+    for c in text.chars().take(MOST) {
+        match c {
+            '"' | '\'' | '\\' => short.push(c),
+            _ => short.extend(c.escape_debug()),
+        }
+    }
+    if text.chars().nth(MOST).is_some() {
+        short.push_str("...");
+    }
+    short
+}
 
 impl Error {
     /// A refusal with its SQLSTATE.
@@ -34,27 +64,55 @@ impl Error {
         Error::refused(ERRCODE_UNDEFINED_OBJECT, message)
     }
 
+    /// True for a name that is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Error::Refused { code: ERRCODE_UNDEFINED_OBJECT, .. })
+    }
+
     /// Something the role may not do.
     pub fn forbidden(message: impl Into<String>) -> Error {
         Error::refused(ERRCODE_INSUFFICIENT_PRIVILEGE, message)
     }
 
-    /// The first problem of a definition, the others in the DETAIL.
-    pub fn problems(what: &str, problems: &[Problem]) -> Error {
+    /// A word that is none of those known here.
+    pub fn unknown_word(message: impl Into<String>, word: &str, known: &[&str]) -> Error {
+        let list = known.join(", ");
+        let error = Error::invalid(message).with_detail(format!("Known here: {list}."));
+        match suggest::nearest(word, known.iter().copied()) {
+            Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
+            None => error.with_hint(format!("Use one of {list}.")),
+        }
+    }
+
+    /// A number beyond its range; `meaning`, a sentence, says what the number counts.
+    pub fn out_of_range(name: &str, given: i32, least: i32, most: i32, meaning: &str) -> Error {
+        Error::invalid(format!("{name} must be {least} to {most}, not {given}"))
+            .with_detail(format!("The value given for {name} is {given}. {meaning}"))
+            .with_hint(format!("Give a number from {least} to {most}, or leave it out."))
+    }
+
+    /// The first problem of a definition, the others in the DETAIL. `help`, a sentence, is for a
+    /// problem that does not say the way out.
+    pub fn problems(what: &str, problems: &[Problem], help: &str) -> Error {
         let Some(first) = problems.first() else {
             return Error::Internal(format!("{what} was refused without a reason"));
         };
-        let others: Vec<String> = problems[1..].iter().take(9).map(Problem::to_string).collect();
-        let error = Error::invalid(format!("{what}: {first}"));
-        let error = if others.is_empty() {
-            error
-        } else {
-            error.with_detail(format!("Also: {}.", others.join("; ")))
+        let place = match first.pointer.as_str() {
+            "" => "at the top level".to_string(),
+            pointer => format!("at {pointer}"),
         };
-        match &first.hint {
-            Some(hint) => error.with_hint(hint.clone()),
-            None => error,
-        }
+        let others: Vec<String> = problems[1..].iter().take(9).map(Problem::to_string).collect();
+        let detail = match others.is_empty() {
+            true => format!("The only problem found is {place}."),
+            false => format!(
+                "There are {} problems, the first {place}. Also: {}.",
+                problems.len(),
+                others.join("; ")
+            ),
+        };
+        Error::invalid(format!("{what}: {first}"))
+            .with_detail(detail)
+            .with_hint(first.hint.as_deref().unwrap_or(help))
     }
 
     pub fn with_detail(mut self, text: impl Into<String>) -> Error {
@@ -71,26 +129,32 @@ impl Error {
         self
     }
 
+    /// Adds a DETAIL where there is none yet.
+    pub fn or_detail(self, text: impl Into<String>) -> Error {
+        match self {
+            Error::Refused { detail: None, .. } => self.with_detail(text),
+            other => other,
+        }
+    }
+
+    /// Adds a HINT where there is none yet.
+    pub fn or_hint(self, text: impl Into<String>) -> Error {
+        match self {
+            Error::Refused { hint: None, .. } => self.with_hint(text),
+            other => other,
+        }
+    }
+
     /// Raises it as PostgreSQL's ERROR.
     pub fn raise(self) -> ! {
-        let message = self.to_string();
-        let report = match self {
-            Error::Refused { code, detail, hint, .. } => {
-                let mut report = ErrorReport::new(code, message, "pg_automate");
-                if let Some(detail) = detail {
-                    report = report.set_detail(detail);
-                }
-                if let Some(hint) = hint {
-                    report = report.set_hint(hint);
-                }
-                report
-            }
-            Error::NotInstalled => {
-                ErrorReport::new(ERRCODE_UNDEFINED_OBJECT, message, "pg_automate")
-                    .set_hint("Run CREATE EXTENSION pg_automate.")
-            }
-            Error::Internal(_) => ErrorReport::new(ERRCODE_INTERNAL_ERROR, message, "pg_automate"),
-        };
+        let failure = Failure::from(self);
+        let mut report = ErrorReport::new(failure.code, failure.message, "pg_automate");
+        if let Some(detail) = failure.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = failure.hint {
+            report = report.set_hint(hint);
+        }
         report.report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")
     }
@@ -107,7 +171,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn internal(message: impl Into<String>) -> Failure {
-        Failure { code: ERRCODE_INTERNAL_ERROR, message: message.into(), detail: None, hint: None }
+        Failure {
+            code: ERRCODE_INTERNAL_ERROR,
+            message: message.into(),
+            detail: Some("Something that pg_automate takes for granted is not so.".into()),
+            hint: Some(DEFECT.into()),
+        }
     }
 
     /// The five characters of the SQLSTATE.
@@ -166,7 +235,13 @@ impl From<Error> for Failure {
         let message = error.to_string();
         match error {
             Error::Refused { code, detail, hint, .. } => Failure { code, message, detail, hint },
-            _ => Failure::internal(message),
+            Error::NotInstalled => Failure {
+                code: ERRCODE_UNDEFINED_OBJECT,
+                message,
+                detail: Some("There is no schema automate here.".into()),
+                hint: Some("Run CREATE EXTENSION pg_automate.".into()),
+            },
+            Error::Internal(_) => Failure::internal(message),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod guc;
 pub mod housekeep;
 pub mod instance;
 pub mod notify;
+pub mod noun;
 pub mod perform;
 pub mod pg;
 pub mod queue;

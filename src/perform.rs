@@ -44,6 +44,7 @@ fn unreadable(reason: &str) -> Error {
         PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         format!("the payload of the job cannot be read: {reason}"),
     )
+    .with_detail("What pg_automate itself puts into the queue can be read.")
     .with_hint("Somebody has changed automate.job by hand: enqueue the job again.")
 }
 

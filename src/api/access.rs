@@ -1,11 +1,10 @@
 //! grant_usage, revoke_usage, limit_role.
 
 use super::args::{Answer, Args};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::queue::limit;
 use crate::spi::as_extension;
 use crate::{pg, sql_function, wake};
-use automate_core::suggest;
 use pgrx::prelude::*;
 
 const LEVELS: [&str; 4] = ["user", "network", "monitor", "admin"];
@@ -13,8 +12,8 @@ const LEVELS: [&str; 4] = ["user", "network", "monitor", "admin"];
 sql_function!(automate_grant_usage, pg_finfo_automate_grant_usage, |args| {
     let level = args.text(1, "level")?;
     if !LEVELS.contains(&level.as_str()) {
-        return Err(Error::invalid(format!("unknown level \"{level}\""))
-            .with_hint(suggest::hint(&level, &LEVELS)));
+        let message = format!("unknown level {}", shown(&level));
+        return Err(Error::unknown_word(message, &level, &LEVELS));
     }
     apply(args, Some(&level))
 });
@@ -43,6 +42,7 @@ fn known_role(args: &Args) -> Result<pg_sys::Oid> {
     // regrole reads "-" as no role at all.
     if pg::role_name(role).is_none() {
         return Err(Error::missing(format!("there is no role with OID {}", role.to_u32()))
+            .with_detail("The role was dropped meanwhile, or given as a number or as \"-\".")
             .with_hint("Name a role, such as 'alice'::regrole; nothing is granted to PUBLIC."));
     }
     Ok(role)

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use serde_json::Value;
+use std::ffi::CStr;
 use uuid::Uuid;
 
 /// What a function answers.
@@ -42,7 +43,7 @@ impl Args {
 
     /// A text that must be given.
     pub fn text(&self, index: usize, name: &str) -> Result<String> {
-        self.opt_text(index).ok_or_else(|| missing(name))
+        self.opt_text(index).ok_or_else(|| self.missing(index, name))
     }
 
     pub fn opt_text(&self, index: usize) -> Option<String> {
@@ -68,7 +69,7 @@ impl Args {
     pub fn uuid(&self, index: usize, name: &str) -> Result<Uuid> {
         self.value::<pgrx::Uuid>(index)
             .map(|u| Uuid::from_bytes(*u.as_bytes()))
-            .ok_or_else(|| missing(name))
+            .ok_or_else(|| self.missing(index, name))
     }
 
     pub fn timestamp(&self, index: usize) -> Option<TimestampWithTimeZone> {
@@ -82,7 +83,9 @@ impl Args {
         let ms = days * 86_400_000 + interval.micros() / 1000;
         match i32::try_from(ms) {
             Ok(ms) if ms > 0 => Ok(Some(ms)),
-            _ => Err(Error::invalid(format!("{name} must be more than 0 and less than 24 days"))),
+            _ => Err(Error::invalid(format!("{name} must be more than 0 and less than 24 days"))
+                .with_detail(format!("{} It has {ms} milliseconds.", self.place(index)))
+                .with_hint("Give for example interval '5 minutes', or leave it out.")),
         }
     }
 
@@ -95,19 +98,27 @@ impl Args {
             return Err(Error::refused(
                 PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
                 format!("{name} must not contain NULL"),
-            ));
+            )
+            .with_detail(format!(
+                "{} Of its {count} members, {} are NULL.",
+                self.place(index),
+                count - texts.len()
+            ))
+            .with_hint("array_remove(..., NULL) leaves them out."));
         }
         Ok(Some(texts))
     }
 
     /// A jsonb that must be given, within the limits on size and depth.
     pub fn json(&self, index: usize, name: &str) -> Result<Value> {
-        self.opt_json(index, name)?.ok_or_else(|| missing(name))
+        self.opt_json(index, name)?.ok_or_else(|| self.missing(index, name))
     }
 
     pub fn opt_json(&self, index: usize, name: &str) -> Result<Option<Value>> {
         let Some(text) = self.json_text(index) else { return Ok(None) };
-        parse_json(&text, name).map(Some)
+        parse_json(&text, name)
+            .map(Some)
+            .map_err(|e| e.or_detail(format!("{} It has {} bytes.", self.place(index), text.len())))
     }
 
     /// A jsonb as its text.
@@ -119,12 +130,34 @@ impl Args {
             if arg.isnull {
                 return None;
             }
-            let text = pgrx::direct_function_call::<&std::ffi::CStr>(
-                pg_sys::jsonb_out,
-                &[Some(arg.value)],
-            )?;
+            let text = pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(arg.value)])?;
             Some(text.to_string_lossy().into_owned())
         }
+    }
+
+    /// Which argument of which function, as a sentence.
+    fn place(&self, index: usize) -> String {
+        // SAFETY: the frame is valid, and names the function that was called; the name is copied.
+        let name = unsafe {
+            let name = pg_sys::get_func_name((*(*self.0).flinfo).fn_oid);
+            if name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        };
+        // A shell in SQL calls x_json for x, with the same arguments.
+        let name = name.trim_end_matches("_json");
+        format!("It is argument {} of automate.{name}.", index + 1)
+    }
+
+    fn missing(&self, index: usize, name: &str) -> Error {
+        Error::refused(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not be NULL"),
+        )
+        .with_detail(self.place(index))
+        .with_hint(format!("Give a value for it: {name} => '...'."))
     }
 
     /// Hands the answer to PostgreSQL.
@@ -146,7 +179,7 @@ impl Args {
 }
 
 /// Reads JSON from outside within the limits of size and depth.
-pub fn parse_json(text: &str, name: &str) -> Result<Value> {
+fn parse_json(text: &str, name: &str) -> Result<Value> {
     let refuse = |code, reason: String, hint: &str| {
         Error::refused(code, format!("{name} is not acceptable: {reason}")).with_hint(hint)
     };
@@ -154,7 +187,7 @@ pub fn parse_json(text: &str, name: &str) -> Result<Value> {
         refuse(
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             e.to_string(),
-            "Send less, or refer to a row by its key; automate.max_payload_bytes is the limit on size.",
+            "Send less and nest it less, or refer to a row by its key; automate.max_payload_bytes is the limit on size.",
         )
     })?;
     serde_json::from_str(text).map_err(|e| {
@@ -164,11 +197,4 @@ pub fn parse_json(text: &str, name: &str) -> Result<Value> {
             "Check it with the jsonb type.",
         )
     })
-}
-
-fn missing(name: &str) -> Error {
-    Error::refused(
-        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        format!("{name} must not be NULL"),
-    )
 }

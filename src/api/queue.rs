@@ -2,11 +2,13 @@
 
 use super::args::Answer;
 use crate::error::Error;
+use crate::noun::looked_for;
 use crate::queue::{Lane, NewJob, claim, limit};
 use crate::shmem::registry;
 use crate::spi::{as_extension, statement};
 use crate::worker::toplevel;
 use crate::{access, pg, sql_function, wake};
+use automate_core::object::kind;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -18,15 +20,18 @@ sql_function!(automate_enqueue_sql, pg_finfo_automate_enqueue_sql, |args| {
     let (dedupe_key, concurrency_key) = (args.opt_text(4), args.opt_text(5));
     if !params.is_array() {
         return Err(Error::invalid("params must be a JSON array")
+            .with_detail(format!("The value of params is {}.", kind(&params)))
             .with_hint("Its members fill $1, $2, ...: '[42, \"Zurich\"]'."));
     }
     if !(1..=100).contains(&max_attempts) {
-        return Err(Error::invalid(format!("max_attempts must be 1 to 100, not {max_attempts}")));
+        let meaning = "It counts all attempts, the first among them.";
+        return Err(Error::out_of_range("max_attempts", max_attempts, 1, 100, meaning));
     }
-    let top_level = toplevel::is_needed_checked("statement", &text)?;
-    if top_level && params.as_array().is_some_and(|p| !p.is_empty()) {
-        return Err(Error::invalid("a statement that runs at top level takes no parameters")
-            .with_hint("Write the values into the statement, with format() and %L."));
+    let top_level = toplevel::is_needed_checked("statement", &text)
+        .map_err(|e| e.or_detail(statement::beginning("statement", &text)))?;
+    let given = params.as_array().map_or(0, Vec::len);
+    if top_level && given > 0 {
+        return Err(statement::no_parameters("statement", &text, given));
     }
     if !top_level {
         statement::check("statement", &text)?;
@@ -64,12 +69,16 @@ sql_function!(automate_retry_job, pg_finfo_automate_retry_job, |args| {
         let status: Option<String> = done.get(0, 1);
         if done.get::<bool>(0, 2) != Some(true) {
             return Err(Error::missing(format!("job {id} is not in automate.job_history"))
+                .with_detail(looked_for("the finished jobs", user))
                 .with_hint("Jobs that are still to be done are in automate.job."));
         }
         if status.as_deref() == Some("succeeded") {
             return Err(Error::refused(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("job {id} has succeeded"),
+            )
+            .with_detail(
+                "A job can be retried when it has failed, or was cancelled or quarantined.",
             )
             .with_hint("Enqueue its statement again if it is to run once more."));
         }

@@ -53,14 +53,17 @@ sql_function!(automate_next_runs, pg_finfo_automate_next_runs, |args| {
     const MOST: i32 = 1000;
     let n = args.int(1, 5);
     if !(1..=MOST).contains(&n) {
-        return Err(Error::invalid(format!("n must be 1 to {MOST}, not {n}")));
+        return Err(Error::out_of_range("n", n, 1, MOST, "It counts the runs to be shown."));
     }
     let zone = when::zone_name(args.opt_text(2).as_deref())?;
     let schedule = when::read(&args.text(0, "schedule")?, &zone)?;
     let mut at = match args.timestamp(3) {
         None => when::now(),
-        Some(after) => when::from_us(after.into())
-            .ok_or_else(|| Error::invalid("after must be a finite instant"))?,
+        Some(after) => when::from_us(after.into()).ok_or_else(|| {
+            Error::invalid("after must be a finite instant")
+                .with_detail("It is infinite, or beyond the years that can be counted here.")
+                .with_hint("Leave it out for the runs from now on.")
+        })?,
     };
     let mut runs = Vec::new();
     while runs.len() < n as usize {

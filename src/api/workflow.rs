@@ -16,10 +16,11 @@ sql_function!(automate_create_workflow, pg_finfo_automate_create_workflow, |args
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "a workflow cannot be made from nodes yet",
         )
+        .with_detail("The argument nodes is kept for later.")
         .with_hint("Give a definition: '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'."));
     }
     let definition = args.opt_json(1, "definition")?.ok_or_else(|| {
-        Error::invalid("a workflow needs a definition").with_hint(
+        Error::invalid("a workflow needs a definition").with_detail("It is NULL.").with_hint(
             "Give a document such as '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'.",
         )
     })?;
@@ -46,7 +47,7 @@ sql_function!(automate_validate_workflow, pg_finfo_automate_validate_workflow, |
     let owner = access::require_owner()?;
     let definition = args.json(0, "definition")?;
     let path = std::ffi::CString::new(args.text(1, "path")?)
-        .map_err(|_| Error::invalid("path must not contain a NUL character"))?;
+        .map_err(|e| Error::Internal(e.to_string()))?;
     let nest = pg::GucNest::open();
     pg::set_local(c"search_path", &path);
     let problems = workflow::problems(&definition, owner)?;

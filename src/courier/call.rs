@@ -32,7 +32,11 @@ impl Call {
     /// Reads a payload; one that is malformed fails this job alone.
     pub fn read(payload: &Value) -> Result<Call, Failure> {
         let bad = |what: &str| -> Failure {
-            Error::invalid(format!("payload of an http job is not valid: {what}")).into()
+            Error::invalid(format!("payload of an http job is not valid: {what}"))
+                .with_hint(
+                    "It needs a url that is text; headers and query are objects of plain values.",
+                )
+                .into()
         };
         let url = payload["url"].as_str().ok_or_else(|| bad("url is not text"))?.to_owned();
         let method = payload["method"].as_str().unwrap_or("GET").to_ascii_uppercase();

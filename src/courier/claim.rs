@@ -172,7 +172,9 @@ fn take(own: &Own, taken: &[Candidate], lease: i64) -> Result<Vec<(Flight, Prepa
         };
         let prepared = match pg::role_name(owner) {
             Some(_) => prepared,
-            None => Err(Error::missing("role that owns the job no longer exists").into()),
+            None => Err(Error::missing("role that owns the job no longer exists")
+                .with_hint("Let a role that may log in do it again.")
+                .into()),
         };
         let secrets = match &prepared {
             Ok(Outgoing::Delivery(delivery)) => delivery.channel.hidden.clone(),

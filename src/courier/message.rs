@@ -1,11 +1,11 @@
 //! From a delivery to what goes out: a mail, or the call of a webhook.
 
 use crate::error::{Error, Failure};
-use crate::notify::secret;
 use crate::notify::settings::{self, Secrets, Settings, Smtp, Webhook};
 use crate::notify::sign;
+use crate::notify::{channel, secret};
+use crate::noun::CHANNEL;
 use automate_sender::{Attachment, HttpRequest, Kind, Mail, SmtpRequest, SmtpServer};
-use pgrx::prelude::*;
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,7 +40,9 @@ pub struct Channel {
 impl Channel {
     /// A channel that was dropped.
     pub fn gone(name: &str) -> Channel {
-        let failure = Error::missing(format!("channel \"{name}\" was dropped")).into();
+        let failure = Error::missing(format!("channel \"{name}\" was dropped"))
+            .with_hint("Make a channel with automate.create_channel and notify again.")
+            .into();
         Channel { name: name.to_owned(), usable: Err(failure), hidden: Rc::default() }
     }
 
@@ -58,12 +60,7 @@ impl Channel {
         let usable = if active {
             open(id, &name, kind, config, has_secrets, sealed, &mut hidden).map_err(Failure::from)
         } else {
-            Err(Error::refused(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("channel \"{name}\" is disabled"),
-            )
-            .with_hint("Enable it with automate.enable_channel().")
-            .into())
+            Err(channel::disabled(&name).into())
         };
         Channel { name, usable, hidden: Rc::new(hidden) }
     }
@@ -98,7 +95,7 @@ fn open(
     };
     match settings {
         Some(settings) if problems.is_empty() => Ok((settings, secrets)),
-        _ => Err(Error::problems(&what, &problems)),
+        _ => Err(Error::problems(&what, &problems, CHANNEL.help)),
     }
 }
 

@@ -115,8 +115,28 @@ fn plain(failure: &automate_sender::Failure, secrets: &[String]) -> Failure {
         code,
         message: clean(&failure.message),
         detail: None,
-        hint: failure.hint.as_deref().map(clean),
+        hint: failure.hint.as_deref().or_else(|| way_out(failure)).map(clean),
     }
+}
+
+/// What can be done about a failure that does not say so itself. Codes from 500 on are permanent
+/// with mail only.
+fn way_out(failure: &automate_sender::Failure) -> Option<&'static str> {
+    Some(match (failure.class, failure.code) {
+        (_, Some(401 | 403 | 407 | 530 | 534 | 535)) => {
+            "Check the user, the password, the signing secret or the headers that are sent."
+        }
+        (_, Some(300..=399 | 404 | 405 | 410)) => "Check the URL.",
+        (Class::Permanent, Some(500..)) => "Check the recipient's address, and that of the sender.",
+        (Class::Permanent, _) => {
+            "It would fail again as it is: change what is sent, or the channel."
+        }
+        (Class::Transient, None) => {
+            "Check that the peer is up, and that the database server can reach it."
+        }
+        (Class::Transient, Some(_)) => "The peer may take it later.",
+        (Class::Refused, _) => return None,
+    })
 }
 
 /// Code and beginning of an answer.

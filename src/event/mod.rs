@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::queue::{Lane, NewJob};
 use crate::rule::cause;
 use crate::spi::{Own, as_extension};
-use crate::{guc, pg};
+use crate::{access, guc, pg};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,12 +25,18 @@ struct Listener {
 
 /// Checks the name of an event.
 pub fn check_name(name: &str) -> Result<()> {
-    if name.trim().is_empty() || name.len() > MAX_NAME {
-        return Err(Error::invalid(format!(
-            "the name of an event must have 1 to {MAX_NAME} bytes, not {}",
-            name.trim().len()
-        ))
-        .with_hint("Name what happened, such as order.paid."));
+    access::check_length("an event", name, MAX_NAME, "Name what happened, such as order.paid.")
+}
+
+fn check_size(name: &str, payload: &str) -> Result<()> {
+    let limit = guc::max_payload_bytes();
+    if payload.len() > limit {
+        return Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("the payload of event \"{name}\" has more than {limit} bytes"),
+        )
+        .with_detail(format!("It has {} bytes as JSON.", payload.len()))
+        .with_hint("Refer to a row by its key; automate.max_payload_bytes is the limit."));
     }
     Ok(())
 }
@@ -46,17 +52,11 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
                 "event \"{name}\" ends a chain of {depth} rules, each caused by the one before"
             ),
         )
+        .with_detail(format!("Chains of at most {} are allowed.", cause::MAX_DEPTH))
         .with_hint("The rules feed each other: give one of them a condition that ends the loop."));
     }
     let text = payload.to_string();
-    let limit = guc::max_payload_bytes();
-    if text.len() > limit {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("the payload of event \"{name}\" has more than {limit} bytes"),
-        )
-        .with_hint("Refer to a row by its key; automate.max_payload_bytes is the limit."));
-    }
+    check_size(name, &text)?;
     let id = Uuid::now_v7();
     as_extension(|own| {
         own.run(

@@ -1,5 +1,6 @@
 //! Recipients: `channel:address`.
 
+use crate::error::shown;
 use automate_core::template::check_header_value;
 
 /// Splits a recipient into channel and address at its first colon; without one it is a channel
@@ -52,12 +53,6 @@ pub fn check_mailbox(text: &str) -> Result<(), String> {
         }
         None => check_mail(text),
     }
-}
-
-/// A user's text for an error: cut, and without control characters.
-pub fn shown(text: &str) -> String {
-    let short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    format!("\"{short}\"")
 }
 
 #[cfg(test)]

@@ -1,19 +1,16 @@
 //! Channels: making, changing and finding them.
 
+use super::secret;
 use super::settings::{self, Settings};
-use super::{address, secret};
-use crate::error::{Error, Result};
-use crate::guc;
+use crate::error::{Error, Result, shown};
+use crate::noun::CHANNEL;
 use crate::spi::{Own, as_extension};
+use crate::{access, guc};
 use automate_core::net::Allow;
 use automate_core::problem::Problem;
-use automate_core::suggest;
 use pgrx::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
-
-/// Names that a hint may list or choose from.
-const NAMES_SHOWN: i64 = 200;
 
 /// A channel to be.
 pub struct NewChannel<'a> {
@@ -56,11 +53,7 @@ pub fn create(new: &NewChannel) -> Result<Uuid> {
             ],
         )?;
         if made.is_empty() {
-            return Err(Error::refused(
-                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                format!("channel \"{}\" already exists", new.name),
-            )
-            .with_hint("Change it with automate.alter_channel(), or drop it first with automate.drop_channel()."));
+            return Err(CHANNEL.duplicate(new.owner, new.name).with_hint("Change it with automate.alter_channel(), or drop it first with automate.drop_channel()."));
         }
         keep_secrets(own, id, new.secrets)?;
         Ok(id)
@@ -149,13 +142,11 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Channel> {
          ORDER BY owner = $2 DESC, owner LIMIT 1",
         &[name.into(), user.into()],
     )?;
-    let Some(id) = rows.get::<pgrx::Uuid>(0, 1) else { return Err(unknown(own, user, name)) };
+    let Some(id) = rows.get::<pgrx::Uuid>(0, 1) else {
+        return Err(CHANNEL.missing(own, user, name));
+    };
     if rows.get::<String>(0, 4).as_deref() != Some("active") {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("channel \"{name}\" is disabled"),
-        )
-        .with_hint("Enable it with automate.enable_channel()."));
+        return Err(disabled(name));
     }
     let kind: String = rows.get(0, 2).unwrap_or_default();
     let config = parse(&rows.get::<String>(0, 3).unwrap_or_default());
@@ -164,8 +155,18 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Channel> {
         Some(settings) if problems.is_empty() => {
             Ok(Channel { id: of_pg(id), name: name.to_owned(), kind, settings })
         }
-        _ => Err(Error::problems(&format!("channel \"{name}\""), &problems)),
+        _ => Err(Error::problems(&format!("channel \"{name}\""), &problems, CHANNEL.help)),
     }
+}
+
+/// Says that nothing can be sent through a channel now.
+pub fn disabled(name: &str) -> Error {
+    Error::refused(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("channel \"{name}\" is disabled"),
+    )
+    .with_detail("Nothing is sent through it while its status in automate.channel is so.")
+    .with_hint("Enable it with automate.enable_channel().")
 }
 
 /// The same, whatever state it is in: for dropping and enabling.
@@ -175,25 +176,7 @@ fn find_any(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Uuid> {
          ORDER BY owner = $2 DESC, owner LIMIT 1",
         &[name.into(), user.into()],
     )?;
-    id.map(of_pg).ok_or_else(|| unknown(own, user, name))
-}
-
-fn unknown(own: &Own, user: pg_sys::Oid, name: &str) -> Error {
-    let rows = match own.run(
-        "SELECT DISTINCT name FROM automate.channel WHERE pg_has_role($1, owner, 'USAGE')
-         ORDER BY name LIMIT $2",
-        &[user.into(), NAMES_SHOWN.into()],
-    ) {
-        Ok(rows) => rows,
-        Err(error) => return error,
-    };
-    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let error = Error::missing(format!("channel {} does not exist", address::shown(name)));
-    match names.is_empty() {
-        true => error.with_hint("Make one with automate.create_channel()."),
-        false => error.with_hint(suggest::hint(name, &names)),
-    }
+    id.map(of_pg).ok_or_else(|| CHANNEL.missing(own, user, name))
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -203,7 +186,8 @@ fn check_name(name: &str) -> Result<()> {
     if fine {
         return Ok(());
     }
-    Err(Error::invalid(format!("channel name {} is not acceptable", address::shown(name)))
+    Err(Error::invalid(format!("channel name {} is not acceptable", shown(name)))
+        .with_detail(access::given(name))
         .with_hint(
             "It has 1 to 200 bytes without a colon: a recipient is written channel:address.",
         ))
@@ -215,6 +199,7 @@ fn check_config(name: &str, kind: &str, config: &Value) -> Result<()> {
             PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
             format!("automate.network_allow is not valid: {e}"),
         );
+        let error = error.with_detail(format!("Its value is {}.", shown(&guc::network_allow())));
         error.with_hint(e.hint.unwrap_or_else(|| "A superuser can mend it.".into()))
     })?;
     let mut problems = Vec::new();
@@ -231,7 +216,7 @@ fn check_secrets(name: &str, kind: &str, secrets: &Value) -> Result<()> {
 fn refuse_any(what: &str, name: &str, problems: &[Problem]) -> Result<()> {
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(Error::problems(&format!("{what} {}", address::shown(name)), problems)),
+        false => Err(Error::problems(&format!("{what} {}", shown(name)), problems, CHANNEL.help)),
     }
 }
 

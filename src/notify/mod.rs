@@ -7,7 +7,7 @@ pub mod settings;
 pub mod sign;
 pub mod template;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::spi::{Own, as_extension};
 use crate::wake;
 use automate_core::template::{Message, check_header_value};
@@ -59,6 +59,7 @@ pub fn notify(notification: &Notification) -> Result<Uuid> {
             "a notification takes 1 to {MAX_RECIPIENTS} recipients, not {}",
             n.recipients.len()
         ))
+        .with_detail("The limit holds for one call.")
         .with_hint("A recipient is written channel:address, such as '{mail:anna@example.com}'."));
     }
     check_attachments(n.attachments)?;
@@ -81,12 +82,14 @@ fn check_attachments(attachments: &[Attachment]) -> Result<()> {
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             format!("attachments of {total} bytes are larger than the {MAX_ATTACHMENTS} allowed"),
         )
+        .with_detail(format!("The message has {} of them.", attachments.len()))
         .with_hint("Send a link instead."));
     }
     for a in attachments {
         for (what, text) in [("name", &a.name), ("media type", &a.mime)] {
             check_header_value(text).map_err(|e| {
                 Error::invalid(format!("{what} of an attachment holds a {}", e.message))
+                    .with_detail(format!("It was given as {}.", shown(text)))
                     .with_hint("It is a single line without control characters.")
             })?;
         }
@@ -109,8 +112,11 @@ fn resolve<'a>(own: &Own, n: &'a Notification) -> Result<(Vec<Channel>, Vec<To<'
             Some(index) => *index,
             None => {
                 channels.push(channel::find(own, n.owner, name).map_err(|e| match recipient {
-                    r if r.contains(':') => e,
-                    r => e.with_detail(format!("Recipient {} has no colon.", address::shown(r))),
+                    r if r.contains(':') || !e.is_missing() => e,
+                    r => e.with_detail(format!(
+                        "Recipient {} has no colon, so that all of it is the name of a channel.",
+                        shown(r)
+                    )),
                 })?);
                 by_name.insert(name, channels.len() - 1);
                 channels.len() - 1
@@ -129,11 +135,15 @@ fn check_address(channel: &Channel, address: &str) -> Result<()> {
         _ => check_header_value(address).map_err(|e| format!("address holds a {}", e.message)),
     };
     reason.map_err(|reason| {
-        let example = match channel.settings {
-            Settings::Smtp(_) => "anna@example.com",
-            _ => "topic",
+        let (wanted, example) = match channel.settings {
+            Settings::Smtp(_) => ("one plain mail address", "anna@example.com"),
+            _ => ("one line of at most 1000 bytes", "topic"),
         };
         Error::invalid(format!("recipient of channel \"{}\": {reason}", channel.name))
+            .with_detail(format!(
+                "The channel is of kind {}: what stands behind the colon is {wanted}.",
+                channel.kind
+            ))
             .with_hint(format!("Write it as \"{}:{example}\".", channel.name))
     })
 }

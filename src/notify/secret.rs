@@ -33,6 +33,7 @@ fn key() -> Result<Key> {
             PgSqlErrorCode::ERRCODE_IO_ERROR,
             format!("cannot use the key file \"{KEY_FILE}\" in the data directory: {e}"),
         )
+        .with_detail("Secrets of channels are kept encrypted with it, and only with it.")
         .with_hint("It holds 32 bytes and belongs to the server's user with mode 0600; put it back from a backup.")
     })?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
@@ -100,6 +101,7 @@ pub fn seal(channel: Uuid, plain: &str) -> Result<Vec<u8>> {
 pub fn open(channel: Uuid, sealed: &[u8]) -> Result<String> {
     let refuse = |message: &str| {
         Err(Error::refused(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+            .with_detail("What automate.channel_secret holds for the channel cannot be decrypted.")
             .with_hint("Give the channel its secrets again with automate.alter_channel()."))
     };
     let Key { key, mark } = key()?;

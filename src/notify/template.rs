@@ -1,10 +1,10 @@
 //! Templates: versions that never change, the newest is used.
 
-use super::address;
 use super::channel::{of_pg, to_pg};
-use crate::error::{Error, Result};
+use crate::access;
+use crate::error::{Error, Result, shown};
+use crate::noun::TEMPLATE;
 use crate::spi::{Own, as_extension};
-use automate_core::suggest;
 use automate_core::template::{Message, MessageTemplate, TemplateError};
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -40,21 +40,20 @@ pub struct Template {
 impl Template {
     /// Fills in the data.
     pub fn render(&self, data: &Value) -> Result<Message> {
-        self.compiled.render(data).map_err(|e| cannot_render(&self.name, e))
+        self.compiled.render(data).map_err(|e| cannot_render(self, data, e))
     }
 }
 
 /// Makes a template, or the next version of it; returns the version.
 pub fn create(new: &NewTemplate) -> Result<i32> {
     if new.name.trim().is_empty() || new.name.len() > 200 || new.name.contains(char::is_control) {
-        return Err(Error::invalid(format!(
-            "template name {} is not acceptable",
-            address::shown(new.name)
-        ))
-        .with_hint("It has 1 to 200 bytes and no control characters."));
+        return Err(Error::invalid(format!("template name {} is not acceptable", shown(new.name)))
+            .with_detail(access::given(new.name))
+            .with_hint("It has 1 to 200 bytes and no control characters."));
     }
     if let Err(problems) = MessageTemplate::parse(new.subject, new.body, new.html) {
-        return Err(Error::problems(&format!("template \"{}\"", new.name), &problems));
+        let what = format!("template \"{}\"", new.name);
+        return Err(Error::problems(&what, &problems, TEMPLATE.help));
     }
     as_extension(|own| {
         // Two who make a version at the same time take turns; the name's lock ends with them.
@@ -93,7 +92,7 @@ pub fn drop(user: pg_sys::Oid, name: &str) -> Result<()> {
             &[name.into(), user.into()],
         )?;
         match gone.processed {
-            0 => Err(unknown(own, user, name)),
+            0 => Err(TEMPLATE.missing(own, user, name)),
             _ => Ok(()),
         }
     })
@@ -108,7 +107,7 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Template> {
         &[name.into(), user.into()],
     )?;
     let Some(id) = rows.get::<pgrx::Uuid>(0, 1).map(of_pg) else {
-        return Err(unknown(own, user, name));
+        return Err(TEMPLATE.missing(own, user, name));
     };
     let text = |column| rows.get::<String>(0, column);
     let compiled = match kept(id) {
@@ -116,7 +115,7 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Template> {
         None => {
             let (subject, body) = (text(3).unwrap_or_default(), text(4).unwrap_or_default());
             let compiled = MessageTemplate::parse(&subject, &body, text(5).as_deref())
-                .map_err(|p| Error::problems(&format!("template \"{name}\""), &p))?;
+                .map_err(|p| Error::problems(&format!("template \"{name}\""), &p, TEMPLATE.help))?;
             keep(id, Rc::new(compiled))
         }
     };
@@ -137,33 +136,22 @@ fn keep(id: Uuid, compiled: Rc<MessageTemplate>) -> Rc<MessageTemplate> {
     compiled
 }
 
-fn unknown(own: &Own, user: pg_sys::Oid, name: &str) -> Error {
-    let rows = match own.run(
-        "SELECT DISTINCT name FROM automate.template
-         WHERE pg_has_role($1, owner, 'USAGE') AND status = 'active' ORDER BY name LIMIT 200",
-        &[user.into()],
-    ) {
-        Ok(rows) => rows,
-        Err(error) => return error,
-    };
-    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let error = Error::missing(format!("template {} does not exist", address::shown(name)));
-    match names.is_empty() {
-        true => error.with_hint("Make one with automate.create_template()."),
-        false => error.with_hint(suggest::hint(name, &names)),
-    }
-}
-
-fn cannot_render(name: &str, e: TemplateError) -> Error {
+fn cannot_render(template: &Template, data: &Value, e: TemplateError) -> Error {
     let place = match (e.part, e.line) {
         ("", _) => String::new(),
         (part, None) => format!(" ({part})"),
         (part, Some(line)) => format!(" ({part}, line {line})"),
     };
-    let error = Error::invalid(format!("template \"{name}\"{place}: {}", e.message));
-    match e.hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
+    // The keys only: values may be secret to whoever reads the log.
+    let keys: Vec<&str> =
+        data.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let data = match keys.is_empty() {
+        true => "no data".into(),
+        false => format!("data of the keys {}", shown(&keys.join(", "))),
+    };
+    Error::invalid(format!("template \"{}\"{place}: {}", template.name, e.message))
+        .with_detail(format!("Version {} was rendered with {data}.", template.version))
+        .with_hint(e.hint.unwrap_or_else(|| {
+            "Try it with automate.preview_template(), which sends nothing.".into()
+        }))
 }

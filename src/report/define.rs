@@ -2,6 +2,7 @@
 
 use super::read::{param_kind, types_of};
 use crate::error::{Error, Result};
+use crate::noun::REPORT;
 use crate::spi::{as_extension, query};
 use crate::{access, pg};
 use automate_core::report::Definition;
@@ -13,7 +14,7 @@ pub fn create(name: &str, definition: &Value, description: Option<&str>) -> Resu
     let owner = access::require_owner()?;
     access::check_name("report", name)?;
     let parsed = automate_core::report::parse(definition)
-        .map_err(|problems| Error::problems("definition", &problems))?;
+        .map_err(|problems| Error::problems("definition", &problems, REPORT.help))?;
     check_sql(&parsed)?;
     let path = pg::search_path();
     let id = pgrx::Uuid::from_bytes(*Uuid::now_v7().as_bytes());
@@ -52,7 +53,10 @@ fn check_sql(definition: &Definition) -> Result<()> {
         let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
         problems.extend(definition.check_columns(&dataset.name, &names));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Error::problems("definition", &problems)) }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::problems("definition", &problems, REPORT.help)),
+    }
 }
 
 /// The query that computes a default. The expression has a line of its own, as it may end in a comment.

@@ -7,11 +7,10 @@ pub mod run;
 
 pub use run::{Start, perform, start};
 
-use crate::access;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+use crate::noun::REPORT;
 use crate::spi::Own;
 use automate_core::report::{Definition, Format, RenderError};
-use automate_core::suggest;
 use pgrx::prelude::*;
 use serde_json::Value;
 
@@ -43,31 +42,28 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
             search_path: rows.get(0, 5).unwrap_or_default(),
         });
     }
-    let known = own.run(
-        "SELECT name FROM automate.report WHERE owner = $1 OR pg_has_role($1, owner, 'USAGE') LIMIT 1000",
-        &[user.into()],
-    )?;
-    let names: Vec<String> = (0..known.len()).filter_map(|i| known.get(i, 1)).collect();
-    Err(access::no_such("report", name, &names, "automate.create_report"))
+    Err(REPORT.missing(own, user, name))
 }
 
 /// Reads a definition as we keep it.
 fn read_kept(text: &str) -> Result<Definition> {
     let value: Value =
         serde_json::from_str(text).map_err(|e| Error::Internal(format!("kept report: {e}")))?;
-    automate_core::report::parse(&value).map_err(|p| Error::problems("definition", &p))
+    automate_core::report::parse(&value).map_err(|p| Error::problems("definition", &p, REPORT.help))
 }
 
 /// Formats by their names, each once.
 pub fn read_formats(names: &[String]) -> Result<Vec<Format>> {
     if names.is_empty() {
         return Err(Error::invalid("formats must not be empty")
-            .with_hint(suggest::hint("", &Format::NAMES)));
+            .with_detail("The array of formats has no members.")
+            .with_hint(format!("Known here: {}.", Format::NAMES.join(", "))));
     }
     let mut formats = Vec::new();
     for name in names {
-        let format = Format::parse(name).map_err(|hint| {
-            Error::invalid(format!("format \"{name}\" is not supported")).with_hint(hint)
+        let format = Format::parse(name).map_err(|_| {
+            let message = format!("format {} is not supported", shown(name));
+            Error::unknown_word(message, name, &Format::NAMES)
         })?;
         if !formats.contains(&format) {
             formats.push(format);
@@ -79,11 +75,9 @@ pub fn read_formats(names: &[String]) -> Result<Vec<Format>> {
 impl From<RenderError> for Error {
     fn from(error: RenderError) -> Error {
         let hint = error.hint();
-        let refused = Error::invalid(error.to_string());
-        match hint {
-            Some(hint) => refused.with_hint(hint),
-            None => refused,
-        }
+        Error::invalid(error.to_string())
+            .with_detail("The rows were read, and could not be put into the layout.")
+            .with_hint(hint.unwrap_or_else(|| REPORT.help.into()))
     }
 }
 

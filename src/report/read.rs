@@ -1,13 +1,13 @@
 //! Reading the datasets of a report: read only, in one snapshot, with the rights of its owner.
 
 use super::define::default_query;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::pg;
 use crate::spi::own::as_role;
 use crate::spi::query::{self, Limits, ReadOnly};
 use crate::worker::process::with_snapshot;
+use automate_core::object::kind;
 use automate_core::report::{Data, Definition, Param, ParamKind, Table};
-use automate_core::suggest;
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
 use std::ffi::{CStr, CString};
@@ -59,26 +59,28 @@ pub fn types_of(definition: &Definition, names: &[String]) -> Vec<pg_sys::Oid> {
 pub fn check_params(definition: &Definition, given: &Value) -> Result<()> {
     let Value::Object(given) = given else {
         return Err(Error::invalid("params must be a JSON object")
+            .with_detail(format!("The value of params is {}.", kind(given)))
             .with_hint("Write for example '{\"from\": \"2026-01-31\"}'."));
     };
     let names: Vec<&str> = definition.params.iter().map(|p| p.name.as_str()).collect();
     if let Some(name) = given.keys().find(|name| !names.contains(&name.as_str())) {
-        let hint = match names.is_empty() {
-            true => "The report has no parameters.".to_string(),
-            false => suggest::hint(name, &names),
-        };
-        return Err(
-            Error::invalid(format!("the report has no parameter \"{name}\"")).with_hint(hint)
-        );
+        let message = format!("the report has no parameter {}", shown(name));
+        return Err(match names.is_empty() {
+            true => Error::invalid(message)
+                .with_detail("Its definition declares no parameters.")
+                .with_hint("Leave params out."),
+            false => Error::unknown_word(message, name, &names),
+        });
     }
     for param in &definition.params {
         match given.get(&param.name) {
             Some(value) => {
                 let what = format!("parameter \"{}\"", param.name);
-                query::check_value(&what, value, param_kind(param).1)?;
+                query::check_value(&what, value, param_kind(param))?;
             }
             None if param.default.is_none() => {
                 return Err(Error::invalid(format!("parameter \"{}\" is missing", param.name))
+                    .with_detail("The report declares it without a default.")
                     .with_hint("Give it in params, or declare a \"default\" for it."));
             }
             None => {}

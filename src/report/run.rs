@@ -4,6 +4,7 @@ use super::read::{self, Reading};
 use super::{find, read_formats, read_kept};
 use crate::error::{Error, Result};
 use crate::notify::{self, Attachment, Notification};
+use crate::noun::looked_for;
 use crate::queue::finish::Outcome;
 use crate::queue::{Job, Lane, NewJob};
 use crate::spi::{Own, as_extension, step};
@@ -39,6 +40,7 @@ pub fn start(start: &Start) -> Result<Uuid> {
             PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             format!("the owner of report \"{}\" is not permitted to log in", start.name),
         )
+        .with_detail(format!("It is the role with OID {}.", found.owner.to_u32()))
         .with_hint("Reports are rendered in a session of their owner: ALTER ROLE ... LOGIN."));
     }
     read::check_params(&found.definition, start.params)?;
@@ -144,12 +146,14 @@ fn load(id: Uuid) -> Result<Run> {
         )?;
         let Some(report) = rows.get::<String>(0, 1) else {
             return Err(Error::missing(format!("report run {id} is not in automate.report_run"))
-                .with_hint("It was removed before it was rendered."));
+                .with_detail("It was removed before it was rendered.")
+                .with_hint("Run the report anew with automate.run_report."));
         };
         let Some(definition) = rows.get::<String>(0, 3) else {
             return Err(Error::missing(format!(
                 "report \"{report}\" was dropped before it was rendered"
             ))
+            .with_detail(format!("The run is {id}."))
             .with_hint("Define it with automate.create_report and run it anew."));
         };
         let json = |column| -> Result<Option<Value>> {
@@ -277,9 +281,9 @@ pub fn file(id: Uuid, format: &str) -> Result<Vec<u8>> {
             &[uuid(id).into(), user.into()],
         )?;
         let Some(status) = rows.get::<String>(0, 1) else {
-            return Err(Error::missing(format!("report run {id} does not exist")).with_hint(
-                "automate.report_run lists the runs; they are kept for automate.history_retention.",
-            ));
+            return Err(Error::missing(format!("report run {id} does not exist"))
+                .with_detail(looked_for("the runs in automate.report_run", user))
+                .with_hint("Runs are kept for automate.history_retention, then run it anew."));
         };
         if status != "completed" {
             let error = Error::refused(
@@ -287,12 +291,14 @@ pub fn file(id: Uuid, format: &str) -> Result<Vec<u8>> {
                 format!("report run {id} is not completed but {status}"),
             );
             return Err(match rows.get::<String>(0, 2) {
-                Some(reason) => {
-                    error.with_detail(reason).with_hint("Mend the cause and run it anew.")
-                }
-                None => {
-                    error.with_hint("Wait until its status in automate.report_run is completed.")
-                }
+                Some(reason) => error
+                    .with_detail(format!("It ended with {}.", reason.lines().next().unwrap_or("")))
+                    .with_hint(
+                        "See error in automate.report_run, and run it anew when it is mended.",
+                    ),
+                None => error
+                    .with_detail("Its files are made in the background.")
+                    .with_hint("Wait until its status in automate.report_run is completed."),
             });
         }
         let bytes: Option<Vec<u8>> = own.one(
@@ -303,7 +309,8 @@ pub fn file(id: Uuid, format: &str) -> Result<Vec<u8>> {
         bytes.ok_or_else(|| {
             let made = rows.get::<Vec<String>>(0, 3).unwrap_or_default().join(", ");
             Error::missing(format!("report run {id} has no file of format \"{}\"", format.name()))
-                .with_hint(format!("It was rendered as: {made}."))
+                .with_detail(format!("It was rendered as {made}."))
+                .with_hint(format!("Take {made}, or run it anew with this format in formats."))
         })
     })
 }

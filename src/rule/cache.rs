@@ -422,7 +422,10 @@ fn compile(
     row: &Row,
 ) -> std::result::Result<Condition, Failure> {
     if !crate::access::can_log_in(row.owner) {
-        return Err(Error::invalid("its owner was dropped or may not log in").into());
+        return Err(Error::invalid("its owner was dropped or may not log in")
+            .with_detail(format!("It is the role with OID {}.", row.owner.to_u32()))
+            .with_hint("Let the role log in with ALTER ROLE, or let another make the rule.")
+            .into());
     }
     check_rights(row.table, row.owner).map_err(Failure::from)?;
     let Some(text) = &row.condition else { return Ok(Condition::Always) };

@@ -33,6 +33,7 @@ pub unsafe extern "C-unwind" fn automate_capture(
                 ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                 "automate.capture() must be called by an AFTER ROW trigger",
             )
+            .with_detail("It was called in another way.")
             .with_hint("SELECT automate.create_rule(...) makes the trigger.")),
         }
     };

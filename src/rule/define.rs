@@ -4,14 +4,13 @@ use super::cache;
 use super::columns::TableColumns;
 use super::expression::{self, Sides};
 use super::perform::event_statement;
-use crate::error::{Error, Result};
-use crate::event;
-use crate::pg;
+use crate::error::{Error, Result, shown};
+use crate::noun::{RULE, TEMPLATE, WORKFLOW};
 use crate::spi::{Own, as_extension, statement};
+use crate::{access, event, pg};
 use automate_core::problem::Problem;
 use automate_core::rule::action::{self, Action};
 use automate_core::rule::{event_to_sql, to_sql};
-use automate_core::suggest;
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::ffi::CString;
@@ -44,10 +43,11 @@ enum Source<'a> {
 /// Makes a rule; returns its id.
 pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
     let d = definition;
-    check_name(&d.name)?;
+    access::check_length("a rule", &d.name, MAX_NAME, "Name what it is for, such as big_order.")?;
     let source = source(d)?;
-    if d.condition.is_some() && d.conditions.is_some() {
+    if let (Some(condition), Some(_)) = (&d.condition, &d.conditions) {
         return Err(Error::invalid("a rule has a condition or conditions, not both")
+            .with_detail(format!("Beside conditions, condition is {}.", shown(condition)))
             .with_hint("condition is SQL, conditions is JsonLogic."));
     }
     if let Source::Table { relid, .. } = &source {
@@ -58,7 +58,8 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
     let generated = generate(d, &source)?;
     let condition = generated.as_deref().or(d.condition.as_deref());
     check_condition(condition, &source, &path)?;
-    let actions = action::parse(&d.actions).map_err(|p| Error::problems("actions", &p))?;
+    let actions =
+        action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
     check_actions(owner, &actions)?;
     let id = Uuid::now_v7();
     as_extension(|own| {
@@ -70,17 +71,6 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
         }
         Ok(id)
     })
-}
-
-fn check_name(name: &str) -> Result<()> {
-    if name.trim().is_empty() || name.len() > MAX_NAME {
-        return Err(Error::invalid(format!(
-            "the name of a rule must have 1 to {MAX_NAME} bytes, not {}",
-            name.trim().len()
-        ))
-        .with_hint("Name what it is for, such as big_order."));
-    }
-    Ok(())
 }
 
 /// search_path as it is kept: temporary objects last, so that no writer's can stand in.
@@ -103,9 +93,13 @@ fn source(d: &Definition) -> Result<Source<'_>> {
             Ok(Source::Event(name))
         }
         (None, None) => Err(Error::invalid("a rule is on a table or on an event")
+            .with_detail("Neither on_table nor on_event was given.")
             .with_hint("Give on_table => 'orders' or on_event => 'order.paid'.")),
-        (Some(_), Some(_)) => Err(Error::invalid("a rule is on a table or on an event, not both")
-            .with_hint("Make two rules with the same actions.")),
+        (Some(_), Some(name)) => {
+            Err(Error::invalid("a rule is on a table or on an event, not both")
+                .with_detail(format!("Beside on_table, on_event is {}.", shown(name)))
+                .with_hint("Make two rules with the same actions."))
+        }
     }
 }
 
@@ -114,8 +108,8 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
     for operation in given {
         let lower = operation.to_lowercase();
         if !OPERATIONS.contains(&lower.as_str()) {
-            return Err(Error::invalid(format!("unknown operation \"{operation}\""))
-                .with_hint(suggest::hint(operation, &OPERATIONS)));
+            let message = format!("unknown operation {}", shown(operation));
+            return Err(Error::unknown_word(message, operation, &OPERATIONS));
         }
         if !found.contains(&lower) {
             found.push(lower);
@@ -123,6 +117,7 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
     }
     if found.is_empty() {
         return Err(Error::invalid("a rule on a table needs an operation")
+            .with_detail("The array of operations has no members.")
             .with_hint("Known here: insert, update, delete."));
     }
     Ok(found)
@@ -130,31 +125,32 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
 
 /// Refuses what cannot have our trigger, and says why.
 fn check_table(relid: pg_sys::Oid) -> Result<()> {
-    // SAFETY: look-ups in the catalog.
-    let (kind, persistence, schema, name) = unsafe {
+    // SAFETY: a look-up in the catalog; the name is copied.
+    let name = unsafe {
         let name = pg_sys::get_rel_name(relid);
-        let name = if name.is_null() {
-            None
-        } else {
-            Some(std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
-        };
-        (
-            pg_sys::get_rel_relkind(relid) as u8,
-            pg_sys::get_rel_persistence(relid) as u8,
-            pg_sys::get_rel_namespace(relid),
-            name,
-        )
+        (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
     };
     let Some(name) = name else {
         return Err(Error::refused(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
             format!("there is no table with OID {}", relid.to_u32()),
         )
+        .with_detail("The table was dropped meanwhile, or on_table was given as a number.")
         .with_hint("Give on_table => 'schema.table'."));
+    };
+    // SAFETY: look-ups in the catalog of a relation that is there.
+    let (kind, persistence, schema) = unsafe {
+        (
+            pg_sys::get_rel_relkind(relid) as u8,
+            pg_sys::get_rel_persistence(relid) as u8,
+            pg_sys::get_rel_namespace(relid),
+        )
     };
     let refuse = |reason: &str, hint: &str| {
         let message = format!("a rule cannot be on \"{name}\": {reason}");
-        Err(Error::refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message).with_hint(hint))
+        Err(Error::refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
+            .with_detail("A rule has a row trigger, on an ordinary, unlogged or partitioned table.")
+            .with_hint(hint))
     };
     match kind {
         b'r' | b'p' => {}
@@ -194,6 +190,7 @@ pub fn check_rights(relid: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
                 "the table of the rule was dropped",
             )
+            .with_detail(format!("Its OID was {}.", relid.to_u32()))
             .with_hint("Drop the rule: SELECT automate.drop_rule(name)."));
         }
         let lacks = |right| {
@@ -225,6 +222,7 @@ pub fn check_rights(relid: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
         return Err(Error::forbidden(format!(
             "row security of table {name} hides rows from role \"{role}\""
         ))
+        .with_detail("Policies of the table apply to the role, also in its triggers.")
         .with_hint(
             "A rule sees every row: let the table's owner, or a role with BYPASSRLS, make it.",
         ));
@@ -239,7 +237,8 @@ fn generate(d: &Definition, source: &Source) -> Result<Option<String>> {
         Source::Table { relid, sides, .. } => to_sql(logic, &TableColumns::of(*relid, *sides)),
         Source::Event(_) => event_to_sql(logic),
     };
-    made.map(Some).map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems))
+    made.map(Some)
+        .map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems, RULE.help))
 }
 
 fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Result<()> {
@@ -263,45 +262,16 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
             Action::Sql { statement, .. } => {
                 statement::check(&format!("action {}: sql", index + 1), statement)?;
             }
-            Action::Workflow { name, .. } => check_named(owner, "workflow", name)?,
-            Action::Notify { template, .. } => check_named(owner, "template", template)?,
+            Action::Workflow { name, .. } => {
+                as_extension(|own| WORKFLOW.require(own, owner, name))?;
+            }
+            Action::Notify { template, .. } => {
+                as_extension(|own| TEMPLATE.require(own, owner, template))?;
+            }
             Action::Emit { name, .. } => event::check_name(name)?,
         }
     }
     Ok(())
-}
-
-/// A workflow or template that the owner can use must have that name.
-fn check_named(owner: pg_sys::Oid, noun: &str, name: &str) -> Result<()> {
-    let names = as_extension(|own| {
-        let table = format!("automate.{noun}");
-        let there: Option<bool> = own.one("SELECT to_regclass($1) IS NOT NULL", &[table.into()])?;
-        if there != Some(true) {
-            return Ok(Vec::new());
-        }
-        let rows = if noun == "workflow" {
-            own.run(
-                "SELECT DISTINCT name FROM automate.workflow WHERE pg_has_role($1, owner, 'USAGE')",
-                &[owner.into()],
-            )?
-        } else {
-            own.run(
-                "SELECT DISTINCT name FROM automate.template WHERE pg_has_role($1, owner, 'USAGE')",
-                &[owner.into()],
-            )?
-        };
-        Ok((0..rows.len()).filter_map(|i| rows.get::<String>(i, 1)).collect::<Vec<_>>())
-    })?;
-    if names.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let known: Vec<&str> = names.iter().map(String::as_str).take(50).collect();
-    let hint = if known.is_empty() {
-        format!("Make it first: SELECT automate.create_{noun}(...).")
-    } else {
-        suggest::hint(name, &known)
-    };
-    Err(Error::missing(format!("{noun} \"{name}\" does not exist")).with_hint(hint))
 }
 
 fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
@@ -309,14 +279,12 @@ fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
         "SELECT true FROM automate.rule WHERE owner = $1 AND name = $2",
         &[owner.into(), name.into()],
     )?;
-    if there.is_none() {
-        return Ok(());
+    match there {
+        None => Ok(()),
+        Some(_) => Err(RULE
+            .duplicate(owner, name)
+            .with_hint("Drop it first, in the same transaction: SELECT automate.drop_rule(name).")),
     }
-    Err(Error::refused(
-        PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-        format!("rule \"{name}\" already exists"),
-    )
-    .with_hint("Drop it first, in the same transaction: SELECT automate.drop_rule(name)."))
 }
 
 fn insert(
@@ -380,7 +348,7 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
         &[name.into(), user.into()],
     )?;
     let (Some(id), Some(owner)) = (rows.get(0, 1), rows.get(0, 2)) else {
-        return Err(unknown(own, user, name)?);
+        return Err(RULE.missing(own, user, name));
     };
     Ok(Found {
         id,
@@ -389,20 +357,6 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
         condition: rows.get(0, 4),
         operations: rows.get(0, 5).unwrap_or_default(),
         search_path: rows.get(0, 6).unwrap_or_default(),
-    })
-}
-
-fn unknown(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Error> {
-    let rows = own.run(
-        "SELECT name FROM automate.rule WHERE pg_has_role($1, owner, 'USAGE') ORDER BY name LIMIT 1000",
-        &[user.into()],
-    )?;
-    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
-    let error = Error::missing(format!("rule \"{name}\" does not exist"));
-    let near = suggest::nearest(name, names.iter().map(String::as_str));
-    Ok(match near {
-        Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
-        None => error.with_hint("See automate.rule for the rules there are."),
     })
 }
 

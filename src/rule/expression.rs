@@ -9,7 +9,7 @@ use automate_core::rule::Columns;
 use automate_core::suggest;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, c_int};
 
 /// Range table numbers of the two rows while an expression is analysed, as in CREATE TRIGGER.
 const OLD: c_int = 1;
@@ -34,13 +34,15 @@ pub fn fix_settings(search_path: &CStr) {
 
 /// Checks a condition with the rights of the role in force.
 pub fn check(relid: pg_sys::Oid, text: &str, sides: Sides, search_path: &CStr) -> Result<()> {
-    let source = c_text(text)?;
+    let source = statement::c_text("condition", text)?;
     let checked = step::in_subtransaction(|| {
         let nest = pg::GucNest::open();
         fix_settings(search_path);
         let result = statement::with_position(|| {
             // SAFETY: the text outlives the call; an error ends the subtransaction.
-            unsafe { analyse(relid, &source, sides) }.map(|_| ())
+            unsafe { analyse(relid, &source, sides) }
+                .map(|_| ())
+                .map_err(|e| e.or_detail(statement::beginning("condition", text)))
         });
         nest.undo();
         result.unwrap_or_else(|(failure, position)| {
@@ -53,19 +55,16 @@ pub fn check(relid: pg_sys::Oid, text: &str, sides: Sides, search_path: &CStr) -
 
 /// Checks that a text is one expression, so that it can stand in a statement of ours.
 pub fn check_shape(text: &str) -> Result<()> {
-    let source = c_text(text)?;
+    let source = statement::c_text("condition", text)?;
     let checked = step::in_subtransaction(|| {
         // SAFETY: as in `check`.
         statement::with_position(|| unsafe { single_expression(&source) }.map(|_| ()))
+            .map(|one| one.map_err(|e| e.or_detail(statement::beginning("condition", text))))
             .unwrap_or_else(|(failure, position)| {
                 statement::refuse_text("condition", text, failure, position).raise()
             })
     });
     checked.unwrap_or_else(|failure| Err(failure.into()))
-}
-
-fn c_text(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::invalid("condition: the text contains a NUL character"))
 }
 
 /// Says the way out where PostgreSQL does not.

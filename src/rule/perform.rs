@@ -1,8 +1,9 @@
 //! Doing what a rule says, for one match, in a session of its owner.
 
 use super::{cause, fault};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Result, shown};
 use crate::notify::{self, Notification};
+use crate::noun::RULE;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
 use crate::spi::{as_extension, statement};
@@ -59,11 +60,10 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     cause::within(id, depth, || -> Result<()> {
         for (index, action) in ready.actions.iter().enumerate() {
             let rendered = action.render(&context).map_err(|e| {
-                let error = Error::invalid(format!("action {}: {e}", index + 1));
-                match e.hint() {
-                    Some(hint) => error.with_hint(hint),
-                    None => error.with_hint("An action sees {event, new, old, rule}."),
-                }
+                let hint = e.hint().unwrap_or("An action sees {event, new, old, rule}.".into());
+                Error::invalid(format!("action {}: {e}", index + 1))
+                    .with_detail(format!("It is an action of rule {}.", shown(&ready.name)))
+                    .with_hint(hint)
             })?;
             act(&rendered, &source)?;
         }
@@ -124,7 +124,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
         version: found,
         name,
         condition: condition.filter(|_| on_event).map(|c| event_statement(&c)),
-        actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p))?,
+        actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))?,
     });
     READY.with_borrow_mut(|all| {
         if all.len() >= CACHE {
@@ -188,6 +188,7 @@ fn texts(recipients: &Value) -> Result<Vec<String>> {
             item.as_str().map(str::to_owned).ok_or_else(|| {
                 Error::from(Failure::from(
                     Error::invalid(format!("a recipient is a text, not {item}"))
+                        .with_detail("It is what the action's recipients became for this event.")
                         .with_hint("Write channel:address, such as \"mail:ops@example.com\"."),
                 ))
             })

@@ -1,6 +1,6 @@
 //! A user's query, read only: described when it is defined, fetched as text for a report.
 
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Result, shown_json};
 use crate::pg;
 use crate::spi::{statement, step};
 use automate_core::report::{Column, Table};
@@ -115,19 +115,29 @@ pub fn fetch(
         pg::check_interrupts();
         table
     });
-    fetched.map_err(|failure| named(what, failure).into())
+    fetched.map_err(|mut failure| {
+        failure.hint.get_or_insert_with(|| {
+            "The query reads only, with the rights of the report's owner and within its timeout."
+                .into()
+        });
+        statement::refuse_text(what, text, failure, None)
+    })
 }
 
-/// Checks that a value is of a type; the error begins with `what`.
-pub fn check_value(what: &str, value: &Value, oid: pg_sys::Oid) -> Result<()> {
+/// Checks that a value is of a type, given by name and OID; the error begins with `what`.
+pub fn check_value(what: &str, value: &Value, (name, oid): (&str, pg_sys::Oid)) -> Result<()> {
     let checked = step::in_subtransaction(|| {
         statement::bind(&[oid], std::slice::from_ref(value)).unwrap_or_else(|e| e.raise());
     });
-    checked.map_err(|failure| named(what, failure).into())
-}
-
-fn named(what: &str, failure: Failure) -> Failure {
-    Failure { message: format!("{what}: {}", failure.message), ..failure }
+    checked.map_err(|failure| {
+        let message = format!("{what}: {}", failure.message);
+        Error::from(Failure { message, ..failure })
+            .or_detail(format!("The value given is {}.", shown_json(value)))
+            .or_hint(format!(
+                "Give a value that PostgreSQL reads as {}.",
+                name.trim_start_matches("pg_catalog.")
+            ))
+    })
 }
 
 /// SPI must be connected; the plan is gone with the connection. A generic plan is made without
@@ -253,6 +263,7 @@ fn fetch_connected(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 format!("the rows of the report are larger than {} bytes", limits.max_bytes),
             )
+            .with_detail(format!("The limit is passed after {} rows.", table.rows.len()))
             .with_hint("Lower \"max_rows\", or select fewer columns."));
         }
         if count < wanted {

@@ -1,6 +1,6 @@
 //! A user's statement: checked when it is defined, run with a cached plan in its owner's session.
 
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Result, shown};
 use crate::pg;
 use crate::spi::step;
 use pgrx::prelude::*;
@@ -98,25 +98,35 @@ pub fn with_position<R>(f: impl FnOnce() -> R) -> std::result::Result<R, (Failur
 
 /// Says where a text is wrong: the line, a caret below it, and the position.
 pub fn refuse_text(what: &str, text: &str, failure: Failure, position: Option<i32>) -> Error {
-    let mut error = Error::refused(failure.code, format!("{what}: {}", failure.message));
-    let mut detail = failure.detail.unwrap_or_default();
-    if let Some(position) = position.and_then(|p| usize::try_from(p).ok()) {
+    let place = position.and_then(|p| usize::try_from(p).ok()).map(|position| {
         let before: String = text.chars().take(position.saturating_sub(1)).collect();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let shown: String = text.lines().nth(line - 1).unwrap_or("").chars().take(200).collect();
-        detail = format!(
-            "{detail}{}At character {position} (line {line}, column {column}): {shown}",
-            if detail.is_empty() { "" } else { " " }
-        );
-    }
-    if !detail.is_empty() {
-        error = error.with_detail(detail);
-    }
-    match failure.hint {
-        Some(hint) => error.with_hint(hint),
-        None => error.with_hint("The statement is checked as its owner, when it is defined."),
-    }
+        let found: String = text.lines().nth(line - 1).unwrap_or("").chars().take(200).collect();
+        format!("At character {position} (line {line}, column {column}), in \"{found}\".")
+    });
+    let place = place.unwrap_or_else(|| beginning(what, text));
+    let detail = failure.detail.map_or_else(|| place.clone(), |detail| format!("{detail} {place}"));
+    Error::refused(failure.code, format!("{what}: {}", failure.message))
+        .with_detail(detail)
+        .with_hint(
+            failure.hint.unwrap_or_else(|| {
+                "The statement is checked as its owner, when it is defined.".into()
+            }),
+        )
+}
+
+/// A text, cut, for a DETAIL where no place in it is known. `what` names it.
+pub fn beginning(what: &str, text: &str) -> String {
+    let start: Vec<&str> = text.split_whitespace().take(100).collect();
+    format!("The text of the {what} is {}.", shown(&start.join(" ")))
+}
+
+/// Refuses parameters where there is nothing that they could fill.
+pub fn no_parameters(what: &str, text: &str, count: usize) -> Error {
+    Error::invalid("a statement that runs at top level takes no parameters")
+        .with_detail(format!("Parameters given: {count}. {}", beginning(what, text)))
+        .with_hint("Write the values into the statement, with format() and %L.")
 }
 
 /// The types that the parser infers for $1, $2, ... SPI must be connected.
@@ -192,6 +202,7 @@ pub fn check_and_count(what: &str, text: &str) -> Result<Option<usize>> {
             PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
             format!("{what}: there is no statement"),
         )
+        .with_detail(beginning(what, text))
         .with_hint("The text is empty or holds comments only: give one SQL statement.")),
         Err(failure) => Err(failure.into()),
     }
@@ -216,9 +227,12 @@ pub fn parameter_count(text: &str) -> Result<usize> {
 }
 
 /// A NUL-terminated copy of a text.
-pub(super) fn c_text(what: &str, text: &str) -> Result<CString> {
-    CString::new(text)
-        .map_err(|_| Error::invalid(format!("{what}: the text contains a NUL character")))
+pub fn c_text(what: &str, text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| {
+        Error::invalid(format!("{what}: the text contains a NUL character"))
+            .with_detail(beginning(what, text))
+            .with_hint("PostgreSQL cannot hold that character in a text: leave it out.")
+    })
 }
 
 unsafe fn is_utility(parsed: *mut pg_sys::List) -> bool {
@@ -319,6 +333,7 @@ fn execute_connected(text: &str, params: &[Value], want_rows: bool) -> Result<An
                 params.len()
             ),
         )
+        .with_detail(beginning("statement", text))
         .with_hint("Give one value in params for each of $1, $2, ..."));
     }
     let (mut values, nulls) = bind(&statement.types, params)?;
@@ -333,7 +348,7 @@ fn execute_connected(text: &str, params: &[Value], want_rows: bool) -> Result<An
     };
     statement.learn(pg::micros() - begun);
     if code < 0 {
-        return Err(refuse_spi(code));
+        return Err(refuse_spi(code, text));
     }
     let rows =
         if want_rows && !table.is_null() { read_rows(table, processed)? } else { Vec::new() };
@@ -367,15 +382,15 @@ fn run_script(text: &str, want_rows: bool) -> Result<Answer> {
         (code, pg_sys::SPI_processed, pg_sys::SPI_tuptable)
     };
     if code < 0 {
-        return Err(refuse_spi(code));
+        return Err(refuse_spi(code, text));
     }
     let rows =
         if want_rows && !table.is_null() { read_rows(table, processed)? } else { Vec::new() };
     Ok(Answer { processed, rows })
 }
 
-fn refuse_spi(code: c_int) -> Error {
-    match code {
+fn refuse_spi(code: c_int, text: &str) -> Error {
+    let error = match code {
         pg_sys::SPI_ERROR_TRANSACTION => Error::refused(
             PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_TERMINATION,
             "a transaction command cannot run here",
@@ -387,7 +402,8 @@ fn refuse_spi(code: c_int) -> Error {
         )
         .with_hint("There is no client: COPY a file or a program instead."),
         other => Error::Internal(format!("SPI answered {other}")),
-    }
+    };
+    error.or_detail(beginning("statement", text))
 }
 
 /// JSON values through the input functions of the types that the statement wants.
@@ -461,6 +477,7 @@ fn read_rows(table: *mut pg_sys::SPITupleTable, processed: u64) -> Result<Vec<Va
                 "the statement answered {count} rows, more than the {MAX_ROWS} that fit a result"
             ),
         )
+        .with_detail("A result that is kept is held in memory whole.")
         .with_hint("Add a LIMIT, aggregate, or write the rows to a table of yours."));
     }
     let mut bytes = 0;
@@ -481,6 +498,7 @@ fn read_rows(table: *mut pg_sys::SPITupleTable, processed: u64) -> Result<Vec<Va
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 format!("the statement's result is larger than {limit} bytes"),
             )
+            .with_detail(format!("The limit is passed at row {} of {count}.", i + 1))
             .with_hint("Select less, or raise automate.max_payload_bytes."));
         }
         rows.push(serde_json::from_str(&text).map_err(|e| Error::Internal(e.to_string()))?);

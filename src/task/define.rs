@@ -1,12 +1,13 @@
 //! Defining a task: everything that can be wrong with it is said now.
 
 use super::when;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown, shown_json};
+use crate::noun::{TASK, TEMPLATE, WORKFLOW};
 use crate::report;
 use crate::spi::{Own, as_extension, statement};
 use crate::worker::toplevel;
 use crate::{access, wake};
-use automate_core::suggest;
+use automate_core::object::kind;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -42,12 +43,17 @@ impl NewTask {
         one_of("misfire", &self.misfire, &["once", "skip"])?;
         one_of("overlap", &self.overlap, &["skip", "allow"])?;
         if !(0..100).contains(&self.retries) {
-            return Err(Error::invalid(format!("retries must be 0 to 99, not {}", self.retries)));
+            let meaning = "It counts the attempts after the first one that fails.";
+            return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
         }
         let zone = when::zone_name(self.time_zone.as_deref())?;
         let schedule = when::read(&self.schedule, &zone)?;
         let next = schedule.next(when::now()).ok_or_else(|| {
             Error::invalid(format!("schedule \"{}\" has no run to come", self.schedule.trim()))
+                .with_detail(format!(
+                    "Looked for after {} in time zone {zone}.",
+                    when::now().to_rfc3339()
+                ))
                 .with_hint("automate.next_runs(schedule) shows when a schedule runs.")
         })?;
         let next = when::to_datum(next)?;
@@ -98,11 +104,9 @@ impl NewTask {
             ],
         )?;
         if made.processed == 0 {
-            return Err(Error::refused(
-                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                format!("task \"{}\" already exists", self.name),
-            )
-            .with_hint("Remove it with automate.unschedule_task first, or choose another name."));
+            return Err(TASK.duplicate(owner, &self.name).with_hint(
+                "Remove it with automate.unschedule_task first, or choose another name.",
+            ));
         }
         wake::arm_coordinator();
         Ok(id)
@@ -125,15 +129,15 @@ impl NewTask {
                 match map.get("params") {
                     None => &[],
                     Some(Value::Array(items)) => items.as_slice(),
-                    Some(_) => return Err(params_wanted()),
+                    Some(other) => return Err(params_wanted("params", other)),
                 }
             }
-            _ => return Err(params_wanted()),
+            other => return Err(params_wanted("args", other)),
         };
-        let top_level = toplevel::is_needed_checked("command", &self.command)?;
+        let top_level = toplevel::is_needed_checked("command", &self.command)
+            .map_err(|e| e.or_detail(statement::beginning("command", &self.command)))?;
         if top_level && !params.is_empty() {
-            return Err(Error::invalid("a statement that runs at top level takes no parameters")
-                .with_hint("Write the values into the statement, with format() and %L."));
+            return Err(statement::no_parameters("command", &self.command, params.len()));
         }
         if !top_level {
             let wanted = statement::check_and_count("command", &self.command)?;
@@ -142,6 +146,7 @@ impl NewTask {
                 return Err(Error::invalid(format!(
                     "the command takes {wanted} parameters, but params has {given}"
                 ))
+                .with_detail(statement::beginning("command", &self.command))
                 .with_hint("Give one value in params for each of $1, $2, ..."));
             }
         }
@@ -151,11 +156,11 @@ impl NewTask {
     /// The workflow, report and template that it names are there.
     fn check_target(&self, own: &Own, owner: pg_sys::Oid) -> Result<()> {
         match self.task_type.as_str() {
-            "workflow" => require_workflow(own, owner, &self.command),
+            "workflow" => WORKFLOW.require(own, owner, &self.command),
             "report" => {
                 report::find(own, owner, &self.command)?;
                 match self.args.get("template").and_then(Value::as_str) {
-                    Some(template) => require_template(own, owner, template),
+                    Some(template) => TEMPLATE.require(own, owner, template),
                     None => Ok(()),
                 }
             }
@@ -164,8 +169,9 @@ impl NewTask {
     }
 }
 
-fn params_wanted() -> Error {
+fn params_wanted(what: &str, found: &Value) -> Error {
     Error::invalid("args of a task of type sql must be {\"params\": [...]}")
+        .with_detail(format!("The value of {what} is {}.", kind(found)))
         .with_hint("The members of params fill $1, $2, ...: '{\"params\": [42, \"Zurich\"]}'.")
 }
 
@@ -173,15 +179,15 @@ fn one_of(what: &str, value: &str, known: &[&str]) -> Result<()> {
     if known.contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{what} cannot be \"{value}\""))
-        .with_hint(suggest::hint(value, known)))
+    Err(Error::unknown_word(format!("{what} cannot be {}", shown(value)), value, known))
 }
 
 fn known_keys(map: &serde_json::Map<String, Value>, known: &[&str]) -> Result<()> {
     match map.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
-        Some(key) => Err(Error::invalid(format!("unknown key \"{key}\" in args"))
-            .with_hint(suggest::hint(key, known))),
+        Some(key) => {
+            Err(Error::unknown_word(format!("unknown key {} in args", shown(key)), key, known))
+        }
     }
 }
 
@@ -189,18 +195,25 @@ fn known_keys(map: &serde_json::Map<String, Value>, known: &[&str]) -> Result<()
 fn check_report_args(args: &Value) -> Result<()> {
     let Value::Object(map) = args else {
         return Err(Error::invalid("args of a task of type report must be a JSON object")
+            .with_detail(format!("The value of args is {}.", kind(args)))
             .with_hint("Write for example {\"params\": {}, \"formats\": [\"html\"]}."));
     };
     known_keys(map, &["params", "formats", "template", "recipients"])?;
-    if map.get("params").is_some_and(|params| !params.is_object()) {
-        return Err(Error::invalid("params of a report must be a JSON object"));
+    if let Some(params) = map.get("params").filter(|params| !params.is_object()) {
+        return Err(Error::invalid("params of a report must be a JSON object")
+            .with_detail(format!("The value of params in args is {}.", kind(params)))
+            .with_hint("Write for example {\"params\": {\"from\": \"2026-01-31\"}}."));
     }
     let strings = |key: &str| -> Result<Option<Vec<String>>> {
         let Some(value) = map.get(key) else { return Ok(None) };
         let texts: Option<Vec<String>> = value
             .as_array()
             .and_then(|a| a.iter().map(|v| v.as_str().map(str::to_string)).collect());
-        texts.map(Some).ok_or_else(|| Error::invalid(format!("{key} must be an array of strings")))
+        texts.map(Some).ok_or_else(|| {
+            Error::invalid(format!("{key} must be an array of strings"))
+                .with_detail(format!("The value of {key} in args is {}.", shown_json(value)))
+                .with_hint(format!("Write for example {{\"{key}\": [\"...\"]}}."))
+        })
     };
     if let Some(formats) = strings("formats")? {
         report::read_formats(&formats)?;
@@ -208,39 +221,17 @@ fn check_report_args(args: &Value) -> Result<()> {
     let recipients = strings("recipients")?.unwrap_or_default();
     match map.get("template") {
         None if recipients.is_empty() => Ok(()),
-        None => Err(Error::invalid("a report that is sent needs a template").with_hint(
-            "Make one with automate.create_template, and name it as \"template\" beside \"recipients\".",
-        )),
+        None => Err(Error::invalid("a report that is sent needs a template")
+            .with_detail("There are \"recipients\" in args, but no \"template\".")
+            .with_hint(
+                "Make one with automate.create_template, and name it as \"template\" beside \"recipients\".",
+            )),
         Some(Value::String(_)) if !recipients.is_empty() => Ok(()),
         Some(Value::String(_)) => Err(Error::invalid("a report that is sent needs recipients")
+            .with_detail("There is a \"template\" in args, but no \"recipients\".")
             .with_hint("Write for example \"recipients\": [\"mail:ops@example.com\"].")),
-        Some(_) => Err(Error::invalid("template must be a string")),
+        Some(other) => Err(Error::invalid("template must be a string")
+            .with_detail(format!("The value of template in args is {}.", kind(other)))
+            .with_hint("Name a template that automate.create_template has made.")),
     }
-}
-
-fn require_workflow(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
-    let rows = own.run(
-        "SELECT name, name = $2 FROM automate.workflow
-         WHERE owner = $1 OR pg_has_role($1, owner, 'USAGE') ORDER BY 2 DESC LIMIT 1000",
-        &[owner.into(), name.into()],
-    )?;
-    require_among("workflow", name, "automate.create_workflow", &rows)
-}
-
-fn require_template(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
-    let rows = own.run(
-        "SELECT name, name = $2 FROM automate.template
-         WHERE owner = $1 OR pg_has_role($1, owner, 'USAGE') ORDER BY 2 DESC LIMIT 1000",
-        &[owner.into(), name.into()],
-    )?;
-    require_among("template", name, "automate.create_template", &rows)
-}
-
-/// The rows are (name, is it the one), the one first.
-fn require_among(what: &str, name: &str, maker: &str, rows: &crate::spi::own::Rows) -> Result<()> {
-    if rows.get::<bool>(0, 2) == Some(true) {
-        return Ok(());
-    }
-    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
-    Err(access::no_such(what, name, &names, maker))
 }

@@ -3,6 +3,7 @@
 use super::fire::Task;
 use super::when::{self, Missed};
 use crate::error::{Error, Result};
+use crate::noun::TASK;
 use crate::spi::{Own, as_extension};
 use crate::{access, pg, wake};
 use pgrx::prelude::*;
@@ -21,12 +22,7 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
     if rows.len() == 1 {
         return Task::read(&rows, 0);
     }
-    let known = own.run(
-        "SELECT name FROM automate.task WHERE owner = $1 OR pg_has_role($1, owner, 'USAGE') LIMIT 1000",
-        &[user.into()],
-    )?;
-    let names: Vec<String> = (0..known.len()).filter_map(|i| known.get(i, 1)).collect();
-    Err(access::no_such("task", name, &names, "automate.schedule_task"))
+    Err(TASK.missing(own, user, name))
 }
 
 /// No more jobs until [`resume`].
@@ -54,6 +50,7 @@ pub fn resume(name: &str) -> Result<()> {
                 PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
                 format!("task \"{name}\" cannot run: its owner was dropped or may not log in"),
             )
+            .with_detail(format!("Its owner is the role with OID {}.", task.owner.to_u32()))
             .with_hint("Let the role log in with ALTER ROLE, or schedule the task as another."));
         }
         let now = when::now();
@@ -63,6 +60,7 @@ pub fn resume(name: &str) -> Result<()> {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 format!("the schedule of task \"{name}\" has no run to come"),
             )
+            .with_detail(format!("Looked for after {} in {}.", now.to_rfc3339(), task.schedule))
             .with_hint("Remove it with automate.unschedule_task and schedule it anew."));
         };
         let resumed = own.run(

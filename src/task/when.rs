@@ -1,6 +1,6 @@
 //! From schedules to PostgreSQL's instants and back.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use automate_core::schedule::{Schedule, ScheduleError, parse_zone};
 use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -12,11 +12,10 @@ const EPOCH_US: i64 = 946_684_800_000_000;
 
 impl From<ScheduleError> for Error {
     fn from(error: ScheduleError) -> Error {
-        let refused = Error::invalid(error.message);
-        match error.hint {
-            Some(hint) => refused.with_hint(hint),
-            None => refused,
-        }
+        Error::invalid(error.message).with_hint(error.hint.unwrap_or_else(|| {
+            "Write for example \"*/5 * * * *\", \"every 90 s\" or {\"every\": \"8 hours\", \"from\": \"...\"}."
+                .into()
+        }))
     }
 }
 
@@ -34,6 +33,7 @@ pub fn to_us(instant: DateTime<Utc>) -> i64 {
 pub fn to_datum(instant: DateTime<Utc>) -> Result<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(to_us(instant)).map_err(|_| {
         Error::invalid("schedule leads beyond PostgreSQL's calendar")
+            .with_detail(format!("It leads to {}.", instant.to_rfc3339()))
             .with_hint("Choose an instant before the year 294276.")
     })
 }
@@ -46,7 +46,13 @@ pub fn now() -> DateTime<Utc> {
 /// The zone asked for, or the session's if it has an IANA name, or UTC; by its IANA name.
 pub fn zone_name(asked: Option<&str>) -> Result<String> {
     if let Some(name) = asked {
-        return Ok(parse_zone(name)?.name().to_string());
+        let zone = parse_zone(name).map_err(|e| {
+            Error::from(e).with_detail(format!(
+                "The time zone was given as {}; zones have the names of the IANA database.",
+                shown(name)
+            ))
+        })?;
+        return Ok(zone.name().to_string());
     }
     Ok(parse_zone(&session_zone()).map_or("UTC", |zone| zone.name()).to_string())
 }
@@ -64,12 +70,22 @@ fn session_zone() -> String {
 
 /// Reads a schedule as its author writes it: text, or JSON as text.
 pub fn read(text: &str, zone: &str) -> Result<Schedule> {
+    read_text(text, zone).map_err(|e| {
+        e.or_detail(format!(
+            "The schedule was given as {}, to be read in time zone {zone}.",
+            shown(text)
+        ))
+    })
+}
+
+fn read_text(text: &str, zone: &str) -> Result<Schedule> {
     let zone = parse_zone(zone)?;
     if !text.trim_start().starts_with('{') {
         return Ok(Schedule::parse(text, zone)?);
     }
     if text.len() > automate_core::schedule::MAX_TEXT {
-        return Err(Error::invalid("schedule is too long"));
+        return Err(Error::invalid("schedule is too long")
+            .with_hint(format!("It has at most {} bytes.", automate_core::schedule::MAX_TEXT)));
     }
     let value: Value = serde_json::from_str(text).map_err(|e| {
         Error::invalid(format!("schedule is not JSON: {e}"))

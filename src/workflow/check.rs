@@ -1,10 +1,10 @@
 //! What is wrong with a definition: in itself, and with the database as its owner sees it.
 
 use crate::error::{Error, Result};
+use crate::noun::{TEMPLATE, WORKFLOW};
 use crate::spi::{as_extension, statement};
 use crate::worker::toplevel;
 use automate_core::problem::Problem;
-use automate_core::suggest;
 use automate_core::workflow::{Definition, EffectRef, Limits};
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub fn problems(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
 pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid) -> Result<()> {
     let (problems, codes): (Vec<_>, Vec<_>) = findings(document, owner)?.into_iter().unzip();
     let Some(first) = codes.first() else { return Ok(()) };
-    let mut error = Error::problems(what, &problems);
+    let mut error = Error::problems(what, &problems, WORKFLOW.help);
     if let (Error::Refused { code, .. }, Some(known)) = (&mut error, first) {
         *code = *known;
     }
@@ -76,7 +76,7 @@ fn problem(at: &str, code: &'static str, error: Error) -> Finding {
         return (Problem::error(at, code, error.to_string()), None);
     };
     let message = match detail {
-        Some(detail) => format!("{message} ({detail})"),
+        Some(detail) => format!("{message} ({})", detail.trim_end_matches('.')),
         None => message,
     };
     let problem = Problem::error(at, code, message);
@@ -88,39 +88,18 @@ fn problem(at: &str, code: &'static str, error: Error) -> Finding {
 
 /// Templates of notifications that the owner does not have.
 fn templates(definition: &Definition, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
-    let used: Vec<(&String, &String)> = definition
-        .effects()
-        .filter_map(|effect| match effect {
-            EffectRef::Template { pointer, name } => Some((pointer, name)),
-            _ => None,
-        })
-        .collect();
-    if used.is_empty() {
-        return Ok(Vec::new());
-    }
-    let there: Vec<String> = as_extension(|own| {
-        let known: Option<bool> =
-            own.one("SELECT to_regclass('automate.template') IS NOT NULL", &[])?;
-        if known != Some(true) {
-            return Ok(Vec::new());
-        }
-        let rows = own.run(
-            "SELECT DISTINCT name FROM automate.template WHERE pg_has_role($1, owner, 'USAGE')",
-            &[owner.into()],
-        )?;
-        Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
-    })?;
-    let names: Vec<&str> = there.iter().map(String::as_str).collect();
-    let missing = used.into_iter().filter(|(_, name)| !there.contains(name));
-    Ok(missing
-        .map(|(pointer, name)| {
-            let hint = match suggest::nearest(name, names.iter().copied()) {
-                Some(near) => format!("Did you mean \"{near}\"?"),
-                None => "Make it with automate.create_template.".into(),
-            };
+    let mut found = Vec::new();
+    for effect in definition.effects() {
+        let EffectRef::Template { pointer, name } = effect else { continue };
+        let known = as_extension(|own| TEMPLATE.known(own, owner, name))?;
+        if known.first() != Some(name) {
+            let at = format!("{pointer}/with/template");
             let message = format!("template \"{name}\" does not exist");
-            Problem::error(format!("{pointer}/with/template"), "unknown_template", message)
-                .with_hint(hint)
-        })
-        .collect())
+            found.push(
+                Problem::error(at, "unknown_template", message)
+                    .with_hint(TEMPLATE.way_out(name, &known)),
+            );
+        }
+    }
+    Ok(found)
 }

@@ -3,8 +3,8 @@
 use super::check;
 use super::start::find;
 use crate::error::{Error, Result};
-use crate::pg;
 use crate::spi::{Own, as_extension};
+use crate::{access, pg};
 use pgrx::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -19,13 +19,8 @@ pub fn create(
     document: &Value,
     description: Option<&str>,
 ) -> Result<i32> {
-    if name.trim().is_empty() || name.len() > MAX_NAME {
-        return Err(Error::invalid(format!(
-            "the name of a workflow must have 1 to {MAX_NAME} bytes, not {}",
-            name.len()
-        ))
-        .with_hint("Choose a short name, such as order-fulfilment."));
-    }
+    let advice = "Choose a short name, such as order-fulfilment.";
+    access::check_length("a workflow", name, MAX_NAME, advice)?;
     let what = format!("workflow \"{name}\"");
     check::refuse(&what, document, owner)?;
     let path = pg::search_path();
@@ -62,6 +57,7 @@ fn store(
             PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
             format!("workflow \"{name}\" was dropped meanwhile"),
         )
+        .with_detail("Another session has dropped it since this call began.")
         .with_hint("Create it again."));
     };
     let same: Option<bool> = own.one(
@@ -117,6 +113,7 @@ pub fn drop(role: pg_sys::Oid, name: &str) -> Result<()> {
                 PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
                 format!("workflow \"{name}\" has {open} runs under way"),
             )
+            .with_detail("A run needs the definition until it has ended.")
             .with_hint("Disable it and wait for them, or end them with automate.cancel_run(id)."));
         }
         own.run("DELETE FROM automate.workflow WHERE id = $1", &[id.into()])?;

@@ -7,6 +7,7 @@ use crate::notify::{self, Notification};
 use crate::spi::{statement, step};
 use crate::worker::executor::TimeLimit;
 use crate::{event, pg};
+use automate_core::object::kind;
 use automate_core::workflow::{Command, Expect, ResultShape, WorkflowError};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -104,7 +105,8 @@ fn check_count(expect: Expect, found: u64) -> crate::error::Result<()> {
         _ => return Ok(()),
     };
     let wanted = if expect == Expect::One { "exactly one row" } else { "no row" };
-    Err(Error::refused(code, format!("the step expects {wanted}, the statement gave {found}")))
+    Err(Error::refused(code, format!("the step expects {wanted}, the statement gave {found}"))
+        .with_hint("Change \"expect\" of the step, or its statement."))
 }
 
 fn shape(rows: Vec<Value>, result: ResultShape) -> Value {
@@ -128,7 +130,9 @@ fn recipients(arguments: &Value) -> crate::error::Result<Vec<String>> {
         _ => None,
     };
     texts.filter(|t| !t.is_empty()).ok_or_else(|| {
+        let found = given.map_or("not there", kind);
         Error::invalid("the recipients of a notification must be text or an array of texts")
+            .with_detail(format!("What the step has as recipients is {found}."))
             .with_hint("Write \"recipients\": [\"email:a@example.com\"].")
     })
 }

@@ -73,7 +73,9 @@ fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<HashSet<Uuid>> {
     if rows.len() != count {
         // Nothing of this round counts: somebody else went on with one of these runs.
         let code = PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE;
-        return Err(Error::refused(code, "a run was gone on with elsewhere meanwhile"));
+        return Err(Error::refused(code, "a run was gone on with elsewhere meanwhile")
+            .with_detail("Its revision in automate.run is not the one that was read.")
+            .with_hint("It is tried again by itself."));
     }
     let wanted = (0..count).filter(|i| rows.get(*i, 2) == Some(true));
     let wanted = wanted.filter_map(|i| rows.get::<pgrx::Uuid>(i, 1));

@@ -1,11 +1,11 @@
 //! Starting and cancelling runs, in the caller's transaction.
 
 use crate::error::{Error, Result};
+use crate::noun::{WORKFLOW, looked_for};
 use crate::queue::{Lane, NewJob};
 use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
 use crate::wake;
-use automate_core::suggest;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -42,6 +42,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("workflow \"{}\" is disabled", start.name),
         )
+        .with_detail("It starts no runs while its status in automate.workflow is so.")
         .with_hint("SELECT automate.enable_workflow(...) lets it start runs again."));
     }
     let version = start.version.unwrap_or(found.version);
@@ -82,6 +83,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
             PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
             "the run with this idempotency_key is not to be seen in this transaction",
         )
+        .with_detail("The snapshot of this transaction is older than the run.")
         .with_hint("Another session has just started it: try again in a new transaction.")
     })
 }
@@ -99,7 +101,8 @@ fn check_version(own: &Own, name: &str, workflow: pgrx::Uuid, version: i32) -> R
         &[workflow.into()],
     )?;
     Err(Error::missing(format!("workflow \"{name}\" has no version {version}"))
-        .with_hint(format!("Its versions are 1 to {}.", newest.unwrap_or(1))))
+        .with_detail(format!("Its versions are 1 to {}.", newest.unwrap_or(1)))
+        .with_hint("Leave version out for the current one."))
 }
 
 /// The workflow that a role means by a name: its own, or else one of a role whose privileges it has.
@@ -121,11 +124,12 @@ pub(super) fn find(own: &Own, role: pg_sys::Oid, name: &str) -> Result<Found> {
             PgSqlErrorCode::ERRCODE_AMBIGUOUS_ALIAS,
             format!("workflow \"{name}\" is ambiguous: several roles own one of that name"),
         )
+        .with_detail(looked_for("the workflows", role))
         .with_hint("SET ROLE to the owner of the one you mean."));
     }
     match read(&others) {
         Some(found) => Ok(found),
-        None => Err(unknown(own, role, name)?),
+        None => Err(WORKFLOW.missing(own, role, name)),
     }
 }
 
@@ -136,20 +140,6 @@ fn read(rows: &Rows) -> Option<Found> {
         status: rows.get(0, 3)?,
         version: rows.get(0, 4)?,
     })
-}
-
-fn unknown(own: &Own, role: pg_sys::Oid, name: &str) -> Result<Error> {
-    let rows = own.run(
-        "SELECT DISTINCT name FROM automate.workflow WHERE pg_has_role($1, owner, 'USAGE')
-         ORDER BY name LIMIT 1000",
-        &[role.into()],
-    )?;
-    let names: Vec<String> = (0..rows.len()).filter_map(|i| rows.get(i, 1)).collect();
-    let hint = match suggest::nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => format!("Did you mean \"{near}\"?"),
-        None => "Make it with automate.create_workflow; SELECT name FROM automate.workflow shows those there are.".into(),
-    };
-    Ok(Error::missing(format!("workflow \"{name}\" does not exist")).with_hint(hint))
 }
 
 /// Asks for the end of a run; false when it has ended. Takes effect with the transaction, and
@@ -163,9 +153,11 @@ pub fn cancel(run: Uuid, user: pg_sys::Oid) -> Result<bool> {
         )?;
         let owner = rows.get::<pg_sys::Oid>(0, 1).filter(|_| rows.get(0, 3) == Some(true));
         let Some(owner) = owner else {
-            return Err(Error::missing(format!("run {run} does not exist")).with_hint(
-                "SELECT id, workflow, status FROM automate.run shows the runs there are.",
-            ));
+            return Err(Error::missing(format!("run {run} does not exist"))
+                .with_detail(looked_for("the runs in automate.run", user))
+                .with_hint(
+                    "SELECT id, workflow, status FROM automate.run shows those there are.",
+                ));
         };
         if rows.get(0, 2) == Some(true) {
             return Ok(false);
