@@ -95,9 +95,9 @@ def test_cancel(log: Database) -> None:
     assert ended(log, job) == ("cancelled", "cancelled by postgres")
     running = enqueue(log, "SELECT pg_sleep(600)")
     pid = jobs.worker(log, "executor", "busy")
+    log.wait_until("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", [pid])
     assert log.one("SELECT automate.cancel_job(%s)", [running]) is False
     # What runs is cancelled as any statement is.
-    log.wait_until("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", [pid])
     log.execute("SELECT pg_cancel_backend(%s)", [pid])
     failed(log, running, "57014")
 

@@ -311,6 +311,10 @@ CASES = [
 FORBIDDEN = [
     ("ann", "42501", f"SELECT automate.create_rule('r', {EMIT}, on_table => 'plans')"),
     ("ann", "42501", report("SELECT * FROM plans")),
+    ("ann", "42501", "SELECT automate.enqueue_sql('DELETE FROM plans')"),
+    ("ann", "42501", "SELECT automate.schedule_task('t', 'sql', '@daily', 'INSERT INTO plans VALUES (1)')"),
+    ("ann", "42501", step("SELECT * FROM plans")),
+    ("ann", "42501", action('{"sql": "UPDATE plans SET id = 1"}').replace("on_table => 'orders'", "on_event => 'e'")),
     ("ann", "42704", "SELECT automate.execute_workflow('fulfil')"),
     ("ann", "42704", "SELECT automate.notify('late', '{ops}')"),
     ("ann", "42704", "SELECT automate.report_file(%(completed)s, 'csv')"),
@@ -378,3 +382,24 @@ def test_a_refusal_tells_the_facts_and_the_way_out(scene: Scene, caller: str, st
     assert detail.endswith((".", "?")) and detail not in message and message not in detail
     assert hint.endswith((".", "?"))
     assert CANARY not in message + detail + hint
+
+
+def test_a_place_is_told_in_the_authors_own_text(scene: Scene) -> None:
+    with pytest.raises(psycopg.errors.UndefinedFunction) as refused:
+        scene.sessions["postgres"].execute(
+            f"SELECT automate.create_rule('r', {EMIT}, on_event => 'e', condition => 'true AND nonsense(event)')"
+        )
+    assert "At character 10 (line 1, column 10)" in (refused.value.diag.message_detail or "")
+
+
+def test_rights_are_each_roles_own(scene: Scene) -> None:
+    # The superuser's check in the same session is no leave for another role.
+    call = "SELECT automate.enqueue_sql('SELECT * FROM plans')"
+    session = scene.sessions["postgres"]
+    session.execute(call)
+    session.execute("SET ROLE refusals_ann")
+    try:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute(call)
+    finally:
+        session.execute("RESET ROLE")

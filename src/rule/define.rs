@@ -3,7 +3,7 @@
 use super::cache;
 use super::columns::TableColumns;
 use super::expression::{self, Sides};
-use super::perform::event_statement;
+use super::perform::check_event_condition;
 use crate::error::{Error, Result, shown};
 use crate::noun::{RULE, TEMPLATE, WORKFLOW};
 use crate::spi::{Own, as_extension, statement};
@@ -250,7 +250,7 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
         }
         Source::Event(_) => {
             expression::check_shape(text)?;
-            statement::check("condition", &event_statement(text))
+            check_event_condition(text)
         }
     }
 }

@@ -135,12 +135,19 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     Ok(Some(made))
 }
 
+/// What stands before the condition of a rule on an event.
+const BEFORE: &str = "SELECT true FROM (SELECT $1::pg_catalog.jsonb AS event) AS event_ WHERE (\n";
+
 /// The statement that has a row when the condition holds. The condition stands on a line of its
 /// own, so that a comment at its end does no harm.
 pub fn event_statement(condition: &str) -> String {
-    format!(
-        "SELECT true FROM (SELECT $1::pg_catalog.jsonb AS event) AS event_ WHERE (\n{condition}\n)"
-    )
+    format!("{BEFORE}{condition}\n)")
+}
+
+/// Checks the condition of a rule on an event.
+pub fn check_event_condition(condition: &str) -> Result<()> {
+    let skipped = i32::try_from(BEFORE.len()).unwrap_or(0);
+    statement::check_part("condition", &event_statement(condition), condition, skipped).map(|_| ())
 }
 
 /// Does one action.

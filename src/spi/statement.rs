@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::rc::Rc;
 
-/// Most plans kept by a session.
+/// Most plans kept by a session, and most bytes of their texts, which bound what the plans take.
 const CACHE: usize = 256;
+const CACHE_BYTES: usize = 2 << 20;
 /// Most rows and bytes that a statement's result may have when somebody wants it.
 const MAX_ROWS: usize = 10_000;
 
@@ -23,6 +24,8 @@ pub struct Prepared {
     utility: bool,
     /// Mean duration in microseconds; None until it ran.
     mean_us: Cell<Option<f64>>,
+    /// The role whose rights on what it names were looked at.
+    allowed: Cell<pg_sys::Oid>,
 }
 
 impl Prepared {
@@ -153,18 +156,20 @@ fn infer_types(text: &CStr) -> Vec<pg_sys::Oid> {
     }
 }
 
-/// True when the statement was found good in this session and nothing it names has changed.
+/// True when the statement was found good for this role in this session, and nothing it names has
+/// changed.
 pub fn is_known_good(text: &str) -> bool {
     let path = pg::search_path();
     PLANS.with_borrow(|p| {
         // SAFETY: looks at a kept plan.
-        p.get(&(path, text.to_string()))
-            .is_some_and(|s| unsafe { pg_sys::SPI_plan_is_valid(s.plan) })
+        p.get(&(path, text.to_string())).is_some_and(|s| unsafe {
+            s.allowed.get() == pg::current_user() && pg_sys::SPI_plan_is_valid(s.plan)
+        })
     })
 }
 
-/// Checks a statement with the rights of the role in force: it parses, and everything it names
-/// exists. A statement that changes more than rows is only parsed.
+/// Checks a statement with the rights of the role in force: it parses, everything it names exists,
+/// and the role may do it. A statement that changes more than rows is only parsed.
 pub fn check(what: &str, text: &str) -> Result<()> {
     if is_known_good(text) {
         return Ok(());
@@ -174,6 +179,12 @@ pub fn check(what: &str, text: &str) -> Result<()> {
 
 /// [`check`], and how many parameters it takes; None when it is only parsed.
 pub fn check_and_count(what: &str, text: &str) -> Result<Option<usize>> {
+    check_part(what, text, text, 0)
+}
+
+/// The same for a statement of which the author wrote a part only, after `skipped` characters:
+/// an error tells its place in that part.
+pub fn check_part(what: &str, text: &str, part: &str, skipped: i32) -> Result<Option<usize>> {
     let source = c_text(what, text)?;
     let checked = step::in_subtransaction(|| {
         with_position(|| {
@@ -188,13 +199,17 @@ pub fn check_and_count(what: &str, text: &str) -> Result<Option<usize>> {
                 }
                 pg_sys::SPI_connect();
                 // Kept, so that the next check of the same text is free.
-                let count = prepared(text).unwrap_or_else(|e| e.raise()).types.len();
+                let statement = prepared(text).unwrap_or_else(|e| e.raise());
+                check_rights(&statement);
                 pg_sys::SPI_finish();
-                Some(Some(count))
+                Some(Some(statement.types.len()))
             }
         })
         // The subtransaction must end as a failure too: raise again, keeping the place.
-        .unwrap_or_else(|(failure, position)| refuse_text(what, text, failure, position).raise())
+        .unwrap_or_else(|(failure, position)| {
+            let position = position.map(|p| p - skipped).filter(|p| *p > 0);
+            refuse_text(what, part, failure, position).raise()
+        })
     });
     match checked {
         Ok(Some(count)) => Ok(count),
@@ -206,6 +221,28 @@ pub fn check_and_count(what: &str, text: &str) -> Result<Option<usize>> {
         .with_hint("The text is empty or holds comments only: give one SQL statement.")),
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Raises the error that a run would meet at once: PostgreSQL looks at rights when a plan is
+/// started, which would be too late to be told to the author. SPI must be connected.
+unsafe fn check_rights(statement: &Prepared) {
+    // SAFETY: the plan is kept; each source's generic plan is held while its tables are looked at.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        let sources = pg_sys::SPI_plan_get_plan_sources(statement.plan);
+        for source in pg::items::<pg_sys::CachedPlanSource>(sources) {
+            let nothing = std::ptr::null_mut();
+            let plan = pg_sys::GetCachedPlan(source, nothing, owner, std::ptr::null_mut());
+            for planned in pg::items::<pg_sys::PlannedStmt>((*plan).stmt_list) {
+                #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+                pg_sys::ExecCheckRTPerms((*planned).rtable, true);
+                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+                pg_sys::ExecCheckPermissions((*planned).rtable, (*planned).permInfos, true);
+            }
+            pg_sys::ReleaseCachedPlan(plan, owner);
+        }
+    }
+    statement.allowed.set(pg::current_user());
 }
 
 /// How many parameters a statement that [`check`] has passed wants; none if it changes the catalog.
@@ -269,8 +306,15 @@ pub fn prepared(text: &str) -> Result<Rc<Prepared>> {
     }
     // SAFETY: the list comes from the parser and lives in the current context.
     let utility = unsafe { is_utility(pg_sys::pg_parse_query(source.as_ptr())) };
-    let made = Rc::new(Prepared { plan, types, utility, mean_us: Cell::new(None) });
-    if PLANS.with_borrow(HashMap::len) >= CACHE {
+    let made = Rc::new(Prepared {
+        plan,
+        types,
+        utility,
+        mean_us: Cell::new(None),
+        allowed: Cell::new(pg_sys::InvalidOid),
+    });
+    let bytes: usize = PLANS.with_borrow(|p| p.keys().map(|(_, text)| text.len()).sum());
+    if PLANS.with_borrow(HashMap::len) >= CACHE || bytes + text.len() > CACHE_BYTES {
         forget_plans();
     }
     PLANS.with_borrow_mut(|p| p.insert(key, made.clone()));
