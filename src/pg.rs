@@ -6,6 +6,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 /// C symbols. Call them only through [`guarded`]: an ERROR must not jump over Rust frames.
 pub mod c {
     use super::*;
+
+    /// Answers true to end the walk.
+    pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
     unsafe extern "C-unwind" {
         /// SIGTERM: end the session at the next safe point, as in a client backend.
         pub fn die(signal: c_int);
@@ -30,6 +34,27 @@ pub mod c {
             construct: *const c_char,
         ) -> *mut pg_sys::Node;
         pub fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
+        /// Calls a walker, which must not fail, for each part of an expression.
+        #[cfg_attr(
+            any(feature = "pg16", feature = "pg17", feature = "pg18"),
+            link_name = "expression_tree_walker_impl"
+        )]
+        pub fn expression_tree_walker(
+            node: *mut pg_sys::Node,
+            walker: Walker,
+            context: *mut c_void,
+        ) -> bool;
+        /// The same for each part of a query.
+        #[cfg_attr(
+            any(feature = "pg16", feature = "pg17", feature = "pg18"),
+            link_name = "query_tree_walker_impl"
+        )]
+        pub fn query_tree_walker(
+            query: *mut pg_sys::Query,
+            walker: Walker,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> bool;
         /// The variables of one range table entry become those of another.
         pub fn ChangeVarNodes(node: *mut pg_sys::Node, from: c_int, to: c_int, levels_up: c_int);
     }

@@ -65,16 +65,13 @@ def test_what_a_write_causes_is_not_refused(db, role):
 def test_a_role_runs_no_more_at_once_than_it_may(db, role):
     ann, bob = role("ann"), role("bob")
     db.execute("SELECT automate.limit_role(%s::regrole, running => 1)", [ann])
-    hers = db.connect(ann)
-    for _ in range(3):
-        enqueue(hers, "SELECT pg_advisory_xact_lock_shared(7)")
-    his = db.connect(bob)
+    hers, his = db.connect(ann), db.connect(bob)
     with db.connect().transaction() as held:
         held.connection.execute("SELECT pg_advisory_xact_lock(7)")
-        slow = [enqueue(his, "SELECT pg_advisory_xact_lock_shared(7)") for _ in range(2)]
-        assert len(slow) == 2
+        for session in (hers, hers, hers, his, his):
+            enqueue(session, "SELECT pg_advisory_xact_lock_shared(7)")
         # Bob, who has no limit, gets two at once; Ann has had at least as long for a second one.
-        poll(lambda: len(busy(db, bob)) == 2, 10, "bob has two executors")
+        poll(lambda: len(busy(db, bob)) == 2 and busy(db, ann), 10, "both roles work")
         assert len(busy(db, ann)) == 1
     idle(db)
 

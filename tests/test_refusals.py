@@ -312,6 +312,9 @@ FORBIDDEN = [
     ("ann", "42501", f"SELECT automate.create_rule('r', {EMIT}, on_table => 'plans')"),
     ("ann", "42501", report("SELECT * FROM plans")),
     ("ann", "42501", "SELECT automate.enqueue_sql('DELETE FROM plans')"),
+    ("ann", "42501", "SELECT automate.enqueue_sql('SELECT (SELECT count(*) FROM plans)')"),
+    ("ann", "42501", "SELECT automate.enqueue_sql('WITH p AS (SELECT * FROM plans) SELECT * FROM p, a_view')"),
+    ("ann", "42501", "SELECT automate.enqueue_sql('SELECT 1 WHERE EXISTS (SELECT FROM a_view)')"),
     ("ann", "42501", "SELECT automate.schedule_task('t', 'sql', '@daily', 'INSERT INTO plans VALUES (1)')"),
     ("ann", "42501", step("SELECT * FROM plans")),
     ("ann", "42501", action('{"sql": "UPDATE plans SET id = 1"}').replace("on_table => 'orders'", "on_event => 'e'")),
@@ -403,3 +406,11 @@ def test_rights_are_each_roles_own(scene: Scene) -> None:
             session.execute(call)
     finally:
         session.execute("RESET ROLE")
+
+
+def test_rights_through_a_view_are_enough(scene: Scene) -> None:
+    admin = scene.sessions["postgres"]
+    admin.execute("CREATE VIEW for_ann AS SELECT * FROM plans; GRANT SELECT ON for_ann TO refusals_ann")
+    scene.sessions["ann"].execute("SELECT automate.enqueue_sql('SELECT * FROM for_ann')")
+    # What fails only when it is evaluated is no matter of the definition.
+    scene.sessions["ann"].execute("SELECT automate.enqueue_sql('SELECT 1 / 0')")

@@ -3,6 +3,7 @@
 
 pub mod own;
 pub mod query;
+mod rights;
 pub mod statement;
 pub mod step;
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Failure, Result, shown};
 use crate::pg;
-use crate::spi::step;
+use crate::spi::{rights, step};
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -200,7 +200,8 @@ pub fn check_part(what: &str, text: &str, part: &str, skipped: i32) -> Result<Op
                 pg_sys::SPI_connect();
                 // Kept, so that the next check of the same text is free.
                 let statement = prepared(text).unwrap_or_else(|e| e.raise());
-                check_rights(&statement);
+                rights::check(statement.plan);
+                statement.allowed.set(pg::current_user());
                 pg_sys::SPI_finish();
                 Some(Some(statement.types.len()))
             }
@@ -221,28 +222,6 @@ pub fn check_part(what: &str, text: &str, part: &str, skipped: i32) -> Result<Op
         .with_hint("The text is empty or holds comments only: give one SQL statement.")),
         Err(failure) => Err(failure.into()),
     }
-}
-
-/// Raises the error that a run would meet at once: PostgreSQL looks at rights when a plan is
-/// started, which would be too late to be told to the author. SPI must be connected.
-unsafe fn check_rights(statement: &Prepared) {
-    // SAFETY: the plan is kept; each source's generic plan is held while its tables are looked at.
-    unsafe {
-        let owner = pg_sys::CurrentResourceOwner;
-        let sources = pg_sys::SPI_plan_get_plan_sources(statement.plan);
-        for source in pg::items::<pg_sys::CachedPlanSource>(sources) {
-            let nothing = std::ptr::null_mut();
-            let plan = pg_sys::GetCachedPlan(source, nothing, owner, std::ptr::null_mut());
-            for planned in pg::items::<pg_sys::PlannedStmt>((*plan).stmt_list) {
-                #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-                pg_sys::ExecCheckRTPerms((*planned).rtable, true);
-                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-                pg_sys::ExecCheckPermissions((*planned).rtable, (*planned).permInfos, true);
-            }
-            pg_sys::ReleaseCachedPlan(plan, owner);
-        }
-    }
-    statement.allowed.set(pg::current_user());
 }
 
 /// How many parameters a statement that [`check`] has passed wants; none if it changes the catalog.
