@@ -1,5 +1,6 @@
 //! Rules: conditions on data changes and events, and the actions that follow.
 
+pub mod backtest;
 pub mod cache;
 pub mod capture;
 pub mod cause;
@@ -8,8 +9,10 @@ pub mod define;
 pub mod expression;
 pub mod fault;
 pub mod index;
+pub mod look;
 pub mod matched;
 pub mod perform;
+pub mod print;
 
 pub use perform::perform;
 
