@@ -245,3 +245,144 @@ def test_a_large_sample_is_refused(orders: Database) -> None:
         backtest(orders, "any")
     check_refusal(refused.value, "54000", "sample", "automate.max_payload_bytes")
     assert backtest(orders, "any", None, 1)[:2] == (10, 10)
+
+
+# -- explain_rule --------------------------------------------------------------------------------
+
+
+def explain(db: Database, name: str, new: Any = None, old: Any = None) -> list[tuple[Any, ...]]:
+    given = [None if row is None else json.dumps(row) for row in (new, old)]
+    return db.rows("SELECT depth, expression, value, operands, decided FROM automate.explain_rule(%s, %s, %s)",
+                   [name, *given])
+
+
+def test_explain_shows_the_tree(orders: Database) -> None:
+    rule(orders, "r", "status = 'paid' AND (new.amount > 500 OR NOT old.amount < 10) AND doc IS NULL")
+    rows = explain(orders, "r", {"status": "paid", "amount": 500}, {"amount": 7})
+    assert rows == [
+        (0, rows[0][1], "false", None, True),
+        (1, "  new.status = 'paid'::text", "true", {"new.status": "paid"}, False),
+        (1, "  (new.amount > (500)::numeric) OR (NOT (old.amount < (10)::numeric))", "false", None, True),
+        (2, "    new.amount > (500)::numeric", "false", {"new.amount": 500}, True),
+        (2, "    NOT (old.amount < (10)::numeric)", "false", None, True),
+        (3, "      old.amount < (10)::numeric", "true", {"old.amount": 7}, True),
+        (1, "  new.doc IS NULL", "true", {"new.doc": None}, False),
+    ]
+    assert rows[0][1] == ("(new.status = 'paid'::text) AND ((new.amount > (500)::numeric) OR "
+                          "(NOT (old.amount < (10)::numeric))) AND (new.doc IS NULL)")
+    # One true part of an OR decides it; all parts of a true AND do.
+    rows = explain(orders, "r", {"status": "paid", "amount": 501}, {"amount": 11})
+    assert [(r[2], r[4]) for r in rows] == [("true", True), ("true", True), ("true", True), ("true", True),
+                                            ("true", False), ("false", False), ("true", True)]
+    # The first false part of an AND decides it.
+    rows = explain(orders, "r", {"status": "new", "amount": 1, "doc": {}}, {"amount": 1})
+    assert [(r[2], r[4]) for r in rows][:3] == [("false", True), ("false", True), ("false", False)]
+    assert [r[4] for r in rows[3:]] == [False] * 4
+
+
+def test_explain_of_null(orders: Database) -> None:
+    rule(orders, "r", "amount > 1 AND status = 'a' OR doc IS NOT NULL")
+    rows = explain(orders, "r", {"status": "a"})
+    assert [(r[2], r[4]) for r in rows] == [
+        ("null", True), ("null", True), ("null", True), ("true", False), ("false", False)]
+    assert rows[2][3] == {"new.amount": None}
+    assert explain(orders, "r", {"status": "b"})[0][2] == "false"
+
+
+def test_explain_of_errors(orders: Database) -> None:
+    rule(orders, "div", "100 / new.amount > 5 AND status = 'a'")
+    rows = explain(orders, "div", {"amount": 0, "status": "b"})
+    assert [(r[2], r[4]) for r in rows] == [
+        ("22012: division by zero", True), ("22012: division by zero", True), ("false", False)]
+    assert rows[1][3] == {"new.amount": 0}
+    rule(orders, "guarded", "status = 'a' AND 100 / new.amount > 5")
+    rows = explain(orders, "guarded", {"amount": 0, "status": "b"})
+    assert [(r[2], r[4]) for r in rows] == [("false", True), ("false", True), ("22012: division by zero", False)]
+    rows = explain(orders, "guarded", {"amount": 8, "status": "a"})
+    assert rows[2][3] == {"(100)::numeric / new.amount": 12.5, "new.amount": 8}
+
+
+def test_explain_of_jsonlogic_and_functions(orders: Database) -> None:
+    db = orders
+    logic = {"or": [{"in": [{"var": "status"}, ["a", "b"]]}, {"!": {">": [{"var": "amount"}, 5]}}]}
+    rule(db, "logic", conditions=json.dumps(logic))
+    rows = explain(db, "logic", {"status": "c", "amount": 9})
+    assert rows[0][2] == "false" and rows[0][4] and len(rows) > 2
+    assert rows[1][3] == {"new.status": "c"} and rows[1][4]
+    rule(db, "deep", "new.doc #>> '{a,b}' LIKE 'x%%' AND coalesce(amount, 0) = 0 AND status IN ('a', 'b')")
+    rows = explain(db, "deep", {"doc": {"a": {"b": "xyz"}}, "status": "b"})
+    assert [r[2] for r in rows] == ["true"] * 4
+    assert rows[1][3] == {"new.doc #>> '{a,b}'::text[]": "xyz", "new.doc": {"a": {"b": "xyz"}}}
+    assert rows[2][3] == {"COALESCE(new.amount, (0)::numeric)": 0, "new.amount": None}
+    assert rows[3][3] == {"new.status": "b"}
+    long = explain(db, "deep", {"doc": {"a": {"b": "x" * 5000}}})[1][3]["new.doc"]
+    assert long.startswith('{"a": {"b": "xx') and len(long) == 1003
+    rule(db, "always")
+    assert explain(db, "always", {}) == [(0, "true", "true", None, True)]
+
+
+def test_explain_keeps_digits_and_odd_columns(orders: Database) -> None:
+    db = orders
+    db.execute("""CREATE TABLE odd (gone int, "New" text, "a b" varchar(5), n numeric, t timestamptz)""")
+    db.execute("ALTER TABLE odd DROP COLUMN gone")
+    rule(db, "odd", """"New" = 'x' AND new."a b" = 'y' AND n = 12345678901234567890.5 AND t < now() AND new IS NOT NULL""",
+         on_table="odd")
+    new = '{"New": "x", "a b": "y", "n": 12345678901234567890.5, "t": "2020-01-01T00:00:00Z"}'
+    rows = db.rows("SELECT expression, value, operands::text, operands FROM automate.explain_rule('odd', %s)", [new])
+    assert [r[1] for r in rows] == ["true"] * 6
+    assert '{"new.n": 12345678901234567890.5}' == rows[3][2]
+    assert list(rows[1][3]) == ['new."New"'] and list(rows[2][3]) == ['new."a b"']
+    assert set(rows[4][3]) == {"new.t", "now()"}
+
+
+def test_explain_says_what_the_trigger_does(orders: Database) -> None:
+    """The value of the whole is true for exactly the rows that the rule matches."""
+    db = orders
+    db.execute("CREATE TABLE noted (id int)")
+    rule(db, "r", "(status = 'paid' OR amount > 900) AND NOT (amount BETWEEN 100 AND 200 AND status IS NOT NULL)",
+         actions='[{"sql": "INSERT INTO noted VALUES ($1)", "params": ["${ .new.id }"]}]', operations=["insert"])
+    fill(db, 200)
+    said = db.rows("""SELECT o.id FROM orders AS o, automate.explain_rule('r', to_jsonb(o)) AS e
+                      WHERE e.depth = 0 AND e.value = 'true' ORDER BY 1""")
+    db.wait_until("SELECT NOT EXISTS (SELECT FROM automate.job)")
+    assert said == db.rows("SELECT id FROM noted ORDER BY 1") and len(said) > 10
+    assert backtest(db, "r")[1] == len(said)
+
+
+def test_explain_is_the_owners(orders: Database, role: Callable[..., str]) -> None:
+    db = orders
+    owner, other = role("owner"), role("other")
+    db.execute(f"GRANT SELECT, TRIGGER ON orders TO {owner}")
+    session = member(db, owner)
+    session.execute("SELECT automate.create_rule('mine', %s, on_table => 'orders', condition => %s)",
+                    [EMIT, f"current_user = '{owner}' AND new.id = 1"])
+    assert [r[2] for r in explain(db, "mine", {"id": 1})] == ["true"] * 3
+    assert db.one("SELECT current_user::text") == "postgres"
+    with pytest.raises(psycopg.Error) as refused:
+        member(db, other).execute("""SELECT automate.explain_rule('mine', '{"id": 1}')""")
+    check_refusal(refused.value, "42704", "mine")
+    db.execute(f"REVOKE SELECT ON orders FROM {owner}")
+    with pytest.raises(psycopg.Error) as refused:
+        session.execute("""SELECT automate.explain_rule('mine', '{"id": 1}')""")
+    check_refusal(refused.value, "42501", "SELECT")
+
+
+@pytest.mark.parametrize(("state", "args", "texts"), [
+    ("42704", ("bgi", {"id": 1}), ["Did you mean \"big\"?"]),
+    ("0A000", ("heard", {"id": 1}), ["order.paid"]),
+    ("22004", (None, {"id": 1}), ["name"]),
+    ("22023", ("big",), ["Neither"]),
+    ("22023", ("big", [1]), ["new", "object"]),
+    ("42703", ("big", {"statsu": "x"}), ["new", "Did you mean \"status\"?"]),
+    ("22023", ("big", {"id": 1}, {"id": 1}), ["old", "insert"]),
+    ("22023", ("gone", {"id": 1}), ["new", "delete"]),
+    ("22P02", ("big", {"amount": "much"}), ["new", "much"]),
+])
+def test_explain_refuses(orders: Database, state: str, args: tuple[Any, ...], texts: list[str]) -> None:
+    db = orders
+    rule(db, "big", "new.amount > 500", operations=["insert"])
+    rule(db, "gone", "old.amount > 500", operations=["delete"])
+    db.execute("SELECT automate.create_rule('heard', %s, on_event => 'order.paid')", [EMIT])
+    with pytest.raises(psycopg.Error) as refused:
+        explain(db, *args)
+    check_refusal(refused.value, state, *texts)

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod cause;
 pub mod columns;
 pub mod define;
+pub mod explain;
 pub mod expression;
 pub mod fault;
 pub mod index;
@@ -13,6 +14,7 @@ pub mod look;
 pub mod matched;
 pub mod perform;
 pub mod print;
+pub mod trial;
 
 pub use perform::perform;
 
