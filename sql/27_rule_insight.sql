@@ -42,3 +42,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION automate.explain_rule(text, jsonb, jsonb) IS
 'Why a change would match a rule on a table or not: a row for each part of its condition, in reading order, those inside of AND, OR and NOT indented below it. new and old are the rows as JSON objects, such as to_jsonb(a_row); columns that are left out are NULL. value is true, false, null, or the error that evaluating the part alone raises; operands are the values it looks at; decided marks the way from the outcome down to the parts that decided it. The rule matches if the first row''s value is true. Everything is evaluated as the rule''s owner, read only; the caller owns the rule, or has the privileges of its owner.';
+
+CREATE FUNCTION automate.rule_conflicts_json(on_table regclass) RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_rule_conflicts';
+COMMENT ON FUNCTION automate.rule_conflicts_json(regclass) IS
+'How the rules of a table stand to each other, as a JSON array; automate.rule_conflicts shows it.';
+
+CREATE FUNCTION automate.rule_conflicts(on_table regclass)
+RETURNS TABLE (rule text, other text, relation text, note text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.rule, c.other, c.relation, c.note
+    FROM jsonb_to_recordset(automate.rule_conflicts_json($1)) AS c(rule text, other text, relation text, note text)
+$$;
+COMMENT ON FUNCTION automate.rule_conflicts(regclass) IS
+'How the active rules of a table stand to each other, as far as PostgreSQL can prove it from their conditions: equivalent (both match the same changes), shadowed (whenever rule matches, other matches, too), exclusive (no change matches both), or, for rules of the same priority of which nothing was proved, may overlap. Left out are pairs that see no operation in common, rules that the caller may not see, and rules that cannot work as things are.';

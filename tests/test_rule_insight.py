@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from support.database import Database
-from test_events import member
 
 EMIT = '[{"emit": "e"}]'
 
@@ -161,7 +160,7 @@ def test_backtest_is_the_owners(orders: Database, role: Callable[..., str]) -> N
     fill(db, 20)
     owner, other, group = role("owner"), role("other"), role("boss")
     db.execute(f"GRANT SELECT, TRIGGER ON orders TO {owner}; GRANT {owner} TO {group}")
-    session, boss = member(db, owner), member(db, group)
+    session, boss = db.connect(owner), db.connect(group)
     session.execute("""CREATE FUNCTION who() RETURNS text STABLE LANGUAGE plpgsql AS
                        $$ BEGIN RETURN current_user; END $$""")
     session.execute("SELECT automate.create_rule('mine', %s, on_table => 'orders', condition => %s)",
@@ -174,7 +173,7 @@ def test_backtest_is_the_owners(orders: Database, role: Callable[..., str]) -> N
     # Even a superuser's where_sql has the owner's rights and no more.
     assert db.one("SELECT matched FROM automate.backtest_rule('mine', 'who() = session_user')") == 0
     with pytest.raises(psycopg.Error) as refused:
-        member(db, other).execute("SELECT automate.backtest_rule('mine')")
+        db.connect(other).execute("SELECT automate.backtest_rule('mine')")
     check_refusal(refused.value, "42704", "mine")
     db.execute(f"REVOKE SELECT ON orders FROM {owner}; GRANT SELECT (id, status) ON orders TO {owner}")
     with pytest.raises(psycopg.Error) as refused:
@@ -353,13 +352,13 @@ def test_explain_is_the_owners(orders: Database, role: Callable[..., str]) -> No
     db = orders
     owner, other = role("owner"), role("other")
     db.execute(f"GRANT SELECT, TRIGGER ON orders TO {owner}")
-    session = member(db, owner)
+    session = db.connect(owner)
     session.execute("SELECT automate.create_rule('mine', %s, on_table => 'orders', condition => %s)",
                     [EMIT, f"current_user = '{owner}' AND new.id = 1"])
     assert [r[2] for r in explain(db, "mine", {"id": 1})] == ["true"] * 3
     assert db.one("SELECT current_user::text") == "postgres"
     with pytest.raises(psycopg.Error) as refused:
-        member(db, other).execute("""SELECT automate.explain_rule('mine', '{"id": 1}')""")
+        db.connect(other).execute("""SELECT automate.explain_rule('mine', '{"id": 1}')""")
     check_refusal(refused.value, "42704", "mine")
     db.execute(f"REVOKE SELECT ON orders FROM {owner}")
     with pytest.raises(psycopg.Error) as refused:
@@ -386,3 +385,123 @@ def test_explain_refuses(orders: Database, state: str, args: tuple[Any, ...], te
     with pytest.raises(psycopg.Error) as refused:
         explain(db, *args)
     check_refusal(refused.value, state, *texts)
+
+
+# -- rule_conflicts ------------------------------------------------------------------------------
+
+
+def conflicts(db: Database, table: str = "orders") -> list[tuple[Any, ...]]:
+    return db.rows("SELECT rule, other, relation FROM automate.rule_conflicts(%s::regclass) ORDER BY 1, 2", [table])
+
+
+@pytest.mark.parametrize(("a", "b", "want"), [
+    ("new.amount > 500 AND status = 'paid'", "new.amount > 100", ("a", "b", "shadowed")),
+    ("new.amount > 100", "new.amount > 500 AND status = 'paid'", ("b", "a", "shadowed")),
+    ("new.amount > 100", "new.amount < 50", ("a", "b", "exclusive")),
+    ("status = 'a'", "new.status = 'b'", ("a", "b", "exclusive")),
+    ("status = 'b'", "status IN ('a', 'b', 'c')", ("a", "b", "shadowed")),
+    ("status IN ('a', 'b')", "status IN ('c', 'd')", ("a", "b", "exclusive")),
+    ("status = 'a' OR status = 'b'", "status IN ('b', 'a')", ("a", "b", "equivalent")),
+    ("amount > 5 AND status = 'a'", "status = 'a' AND 5 < new.amount", ("a", "b", "equivalent")),
+    ("amount IS NULL", "amount > 5", ("a", "b", "exclusive")),
+    ("amount > 5", "amount IS NOT NULL", ("a", "b", "shadowed")),
+    ("amount > 5", None, ("a", "b", "shadowed")),
+    (None, None, ("a", "b", "equivalent")),
+    (None, "true", ("a", "b", "equivalent")),
+    ("old.status = 'a'", "new.status = 'b'", ("a", "b", "may overlap")),
+    ("status LIKE 'a%%'", "status LIKE 'b%%'", ("a", "b", "may overlap")),
+    ("amount > 100", "status = 'paid'", ("a", "b", "may overlap")),
+    ("100 / amount > 5", "100 / amount > 5 AND status = 'a'", ("b", "a", "shadowed")),
+])
+def test_conflicts_of_two(orders: Database, a: str | None, b: str | None, want: tuple[str, ...]) -> None:
+    rule(orders, "a", a)
+    rule(orders, "b", b)
+    assert conflicts(orders) == [want]
+
+
+def test_proofs_hold_on_random_rows(orders: Database) -> None:
+    """What is proved of conditions is true of every row."""
+    db, draw = orders, random.Random(11)
+    fill(db, 500)
+    simple = ["amount > {n}", "amount < {n}", "amount = {n}", "amount BETWEEN {n} AND {n} + 200", "status = 'new'",
+              "status IN ('new', 'paid')", "status IS NULL", "amount IS NOT NULL", "status <> 'sent'"]
+
+    def condition(depth: int) -> str:
+        if depth == 0:
+            return draw.choice(simple).replace("{n}", str(draw.randint(-1, 9) * 100))
+        return draw.choice(["({} AND {})", "({} OR {})", "NOT {}"]).format(condition(depth - 1), condition(depth - 1))
+
+    texts = {f"r{n}": condition(n % 3) for n in range(60)}
+    for name, text in texts.items():
+        rule(db, name, text)
+    found, kinds = conflicts(db), set()
+    assert len(found) == 60 * 59 / 2
+    for name, other, relation in found:
+        kinds.add(relation)
+        broken = {"exclusive": "{a} AND {b}", "shadowed": "{a} AND ({b}) IS NOT TRUE",
+                  "equivalent": "(({a}) IS TRUE) <> (({b}) IS TRUE)", "may overlap": "false"}[relation]
+        broken = broken.format(a=f"({texts[name]})", b=f"({texts[other]})")
+        assert db.one(f"SELECT count(*) FROM orders WHERE {broken}") == 0, (relation, texts[name], texts[other])
+    assert kinds >= {"exclusive", "shadowed", "may overlap"}
+
+
+def test_conflicts_look_at_operations_priority_and_status(orders: Database) -> None:
+    db = orders
+    rule(db, "in", "amount > 5", operations=["insert"])
+    rule(db, "out", "amount > 5", operations=["delete"])
+    assert conflicts(db) == []
+    # The wider rule matches updates, too.
+    rule(db, "both", "amount > 5", operations=["insert", "update"])
+    assert conflicts(db) == [("in", "both", "shadowed")]
+    rule(db, "narrow", "amount > 7", operations=["update", "insert"], priority=50)
+    assert conflicts(db) == [("in", "both", "shadowed"), ("narrow", "both", "shadowed")]
+    note = db.one("SELECT note FROM automate.rule_conflicts('orders') WHERE rule = 'narrow'")
+    assert note == 'whenever "narrow" matches, "both" matches, too'
+    db.execute("SELECT automate.drop_rule('narrow')")
+    rule(db, "narrow", "amount > 7", operations=["update", "insert"])
+    note = db.one("SELECT note FROM automate.rule_conflicts('orders') WHERE relation = 'may overlap'")
+    assert note == 'on insert: whenever "narrow" matches, "in" matches, too; both have priority 100'
+    db.execute("SELECT automate.disable_rule('both')")
+    db.execute("SELECT automate.disable_rule('narrow')")
+    assert conflicts(db) == []
+    # Bare names are old's for a rule on delete, new's for the others.
+    rule(db, "late", "old.amount < 3", operations=["update", "delete"])
+    assert conflicts(db) == [("late", "out", "exclusive")]
+
+
+def test_conflicts_leave_broken_rules_out(orders: Database) -> None:
+    db = orders
+    db.execute("ALTER TABLE orders ADD COLUMN note text")
+    for name in ("a", "b"):
+        rule(db, name, "amount > 5")
+    rule(db, "note", "note = 'x'")
+    assert len(conflicts(db)) == 3
+    db.execute("ALTER TABLE orders DROP COLUMN note")
+    assert conflicts(db) == [("a", "b", "equivalent")]
+
+
+def test_conflicts_show_what_the_caller_may_see(orders: Database, role: Callable[..., str]) -> None:
+    db = orders
+    ann, bob, watcher = role("ann"), role("bob"), role("watcher", level="monitor")
+    for name in (ann, bob):
+        db.execute(f"GRANT SELECT, TRIGGER ON orders TO {name}")
+        db.connect(name).execute(
+            "SELECT automate.create_rule('same', %s, on_table => 'orders', condition => 'amount > 5')", [EMIT])
+    query = "SELECT rule, other, relation, note FROM automate.rule_conflicts('orders')"
+    assert db.connect(ann).execute(query).fetchall() == []
+    for session in (db.admin, db.connect(watcher)):
+        (row,) = session.execute(query).fetchall()
+        assert row[:3] == ("same", "same", "equivalent")
+        assert f'"{ann}"' in row[3] and f'"{bob}"' in row[3]
+    db.execute(f"REVOKE SELECT ON orders FROM {bob}")  # the rule cannot work now
+    assert db.rows(query) == []
+
+
+@pytest.mark.parametrize(("state", "call", "text"), [
+    ("22004", "SELECT automate.rule_conflicts(NULL)", "on_table"),
+    ("42P01", "SELECT automate.rule_conflicts(99999999)", "99999999"),
+])
+def test_conflicts_refuse(orders: Database, state: str, call: str, text: str) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        orders.execute(call)
+    check_refusal(refused.value, state, text)

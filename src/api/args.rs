@@ -66,6 +66,11 @@ impl Args {
         self.value::<pg_sys::Oid>(index)
     }
 
+    /// An OID that must be given.
+    pub fn need_oid(&self, index: usize, name: &str) -> Result<pg_sys::Oid> {
+        self.oid(index).ok_or_else(|| self.missing(index, name))
+    }
+
     pub fn uuid(&self, index: usize, name: &str) -> Result<Uuid> {
         self.value::<pgrx::Uuid>(index)
             .map(|u| Uuid::from_bytes(*u.as_bytes()))

@@ -4,7 +4,7 @@
 use super::args::{Answer, Args};
 use crate::error::Result;
 use crate::rule::trial::Given;
-use crate::rule::{backtest, explain};
+use crate::rule::{backtest, conflict, explain};
 use crate::{pg, sql_function};
 
 sql_function!(automate_backtest_rule, pg_finfo_automate_backtest_rule, |args| {
@@ -22,4 +22,9 @@ sql_function!(automate_explain_rule, pg_finfo_automate_explain_rule, |args| {
     let name = args.text(0, "name")?;
     let (new, old) = (row(args, 1, "new")?, row(args, 2, "old")?);
     Ok(Answer::Text(explain::run(pg::current_user(), &name, new.as_ref(), old.as_ref())?))
+});
+
+sql_function!(automate_rule_conflicts, pg_finfo_automate_rule_conflicts, |args| {
+    let table = args.need_oid(0, "on_table")?;
+    Ok(Answer::Json(conflict::run(pg::current_user(), table)?))
 });

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod capture;
 pub mod cause;
 pub mod columns;
+pub mod conflict;
 pub mod define;
 pub mod explain;
 pub mod expression;

@@ -1,0 +1,194 @@
+//! How the rules of a table stand to each other, as far as PostgreSQL's own provers can tell: the
+//! ones that decide whether a partial index or a partition is of use to a query.
+
+use super::expression;
+use super::look::{self, as_owner, tried};
+use crate::error::{Error, Result};
+use crate::pg;
+use crate::spi::{Own, as_extension};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use std::ffi::CString;
+
+/// An active rule.
+struct Rule {
+    name: String,
+    owner: pg_sys::Oid,
+    operations: Vec<String>,
+    condition: Option<String>,
+    search_path: CString,
+    priority: i32,
+}
+
+/// A rule with its condition as the provers want it.
+struct Ready<'a> {
+    rule: &'a Rule,
+    /// The parts of which all must be true; null when there are none.
+    clauses: *mut pg_sys::List,
+}
+
+/// What was proved of two rules that see the same change.
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    /// Whenever the first matches, so does the second; and the other way round.
+    forth: bool,
+    back: bool,
+    /// Never do both.
+    apart: bool,
+}
+
+/// The relations between the rules of a table that a role may see, as a JSON array.
+pub fn run(user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Value> {
+    // SAFETY: a look-up in the catalog.
+    if unsafe { pg_sys::get_rel_name(table) }.is_null() {
+        let message = format!("there is no table with OID {}", table.to_u32());
+        return Err(Error::refused(ERRCODE_UNDEFINED_TABLE, message)
+            .with_detail("The table was dropped meanwhile, or on_table was given as a number.")
+            .with_hint("Give on_table => 'schema.table'."));
+    }
+    let rules = as_extension(|own| read(own, user, table))?;
+    let ready: Vec<Ready> = rules.iter().filter_map(|rule| ready(table, rule)).collect();
+    let mut found = Vec::new();
+    for (index, first) in ready.iter().enumerate() {
+        relations(first, &ready[index + 1..], &mut found);
+    }
+    Ok(Value::Array(found))
+}
+
+fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
+    let rows = own.run(
+        "SELECT name, owner::pg_catalog.oid, operations, coalesce(condition_sql, condition), search_path, priority
+         FROM automate.rule
+         WHERE on_table = $2::pg_catalog.oid AND status = 'active'
+           AND (pg_has_role($1, owner, 'USAGE') OR has_function_privilege($1, 'automate.see_all()', 'EXECUTE'))
+         ORDER BY priority, name, owner",
+        &[user.into(), table.into()],
+    )?;
+    let rule = |i| {
+        Some(Rule {
+            name: rows.get(i, 1)?,
+            owner: rows.get(i, 2)?,
+            operations: rows.get(i, 3)?,
+            condition: rows.get(i, 4),
+            search_path: look::path(rows.get(i, 5)),
+            priority: rows.get(i, 6)?,
+        })
+    };
+    Ok((0..rows.len()).filter_map(rule).collect())
+}
+
+/// Analyses a rule's condition as its owner; None for a rule that cannot work as things are.
+fn ready(table: pg_sys::Oid, rule: &Rule) -> Option<Ready<'_>> {
+    super::define::check_rights(table, rule.owner).ok()?;
+    let none = Ready { rule, clauses: std::ptr::null_mut() };
+    let Some(text) = &rule.condition else { return Some(none) };
+    let text = CString::new(text.as_str()).ok()?;
+    let sides = look::sides(&rule.operations);
+    // SAFETY: within a subtransaction; the text outlives the call. The list lives in the memory of
+    // the caller, since a subtransaction of ours leaves that in force.
+    let clauses = as_owner(rule.owner, &rule.search_path, || unsafe {
+        expression::read("condition", table, &text, sides).map(|clause| {
+            let planned = expression::plan(clause);
+            pg_sys::make_ands_implicit(pg_sys::canonicalize_qual(planned, false))
+        })
+    });
+    clauses.ok()?.ok().map(|clauses| Ready { clauses, ..none })
+}
+
+/// Adds what there is to say of a rule and each of those after it.
+fn relations(first: &Ready, others: &[Ready], found: &mut Vec<Value>) {
+    let shared = |other: &Ready| -> Vec<String> {
+        let sees = |operation: &String| other.rule.operations.contains(operation);
+        first.rule.operations.iter().filter(|operation| sees(operation)).cloned().collect()
+    };
+    // SAFETY: a context of ours under the current one, for what the provers leave behind.
+    let memory = unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"pg_automate proofs".as_ptr(),
+            0,
+            8 * 1024,
+            8 * 1024 * 1024,
+        )
+    };
+    for other in others {
+        let shared = shared(other);
+        if shared.is_empty() {
+            continue;
+        }
+        pg::check_interrupts();
+        // SAFETY: the lists live in the caller's context; only truth values leave this one.
+        let proof = unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(memory);
+            let proof = prove(first, other);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(memory);
+            proof
+        };
+        found.extend(told(first.rule, other.rule, proof, &shared));
+    }
+    // SAFETY: made above, and not in force.
+    unsafe { pg_sys::MemoryContextDelete(memory) };
+}
+
+/// Asks the provers, which may run the functions of comparison operators: as a rule's owner.
+fn prove(first: &Ready, other: &Ready) -> Proof {
+    let (a, b) = (first.clauses, other.clauses);
+    let proved = as_owner(first.rule.owner, &first.rule.search_path, || {
+        let ask = |proof: unsafe fn(*mut pg_sys::List, *mut pg_sys::List, bool) -> bool,
+                   (goal, given, weak)| {
+            // SAFETY: lists of planned expressions, which the provers only read.
+            tried(|| unsafe { proof(goal, given, weak) }).unwrap_or(false)
+        };
+        let refuted = pg_sys::predicate_refuted_by;
+        // The weak form proves "not true", the strong one "false": each finds what the other does not.
+        let ways = [(b, a, true), (a, b, true), (b, a, false), (a, b, false)];
+        Proof {
+            forth: ask(pg_sys::predicate_implied_by, (b, a, false)),
+            back: ask(pg_sys::predicate_implied_by, (a, b, false)),
+            apart: ways.into_iter().any(|way| ask(refuted, way)),
+        }
+    });
+    proved.unwrap_or_default()
+}
+
+/// The row of the answer for two rules, if it has one.
+fn told(first: &Rule, other: &Rule, proof: Proof, shared: &[String]) -> Option<Value> {
+    // A rule that sees more operations matches where the other has nothing to say.
+    let within = |rule: &Rule| rule.operations.len() == shared.len();
+    let whenever = |a: &Rule, b: &Rule| {
+        format!("whenever \"{}\" matches, \"{}\" matches, too", a.name, b.name)
+    };
+    let (forth, back) = (proof.forth && within(first), proof.back && within(other));
+    let (rule, other, relation, note) = if proof.apart {
+        (first, other, "exclusive", "no change matches both".to_string())
+    } else if forth && back {
+        (first, other, "equivalent", "both match the same changes".to_string())
+    } else if forth {
+        (first, other, "shadowed", whenever(first, other))
+    } else if back {
+        (other, first, "shadowed", whenever(other, first))
+    } else if first.priority == other.priority {
+        let partly = match (proof.forth, proof.back) {
+            (true, true) => "the same rows match both".to_string(),
+            (true, false) => whenever(first, other),
+            (false, true) => whenever(other, first),
+            (false, false) => "nothing was proved".to_string(),
+        };
+        let note =
+            format!("on {}: {partly}; both have priority {}", shared.join(" and "), first.priority);
+        (first, other, "may overlap", note)
+    } else {
+        return None;
+    };
+    let note =
+        if rule.owner == other.owner { note } else { format!("{note}; {}", owners(rule, other)) };
+    Some(json!({"rule": rule.name, "other": other.name, "relation": relation, "note": note}))
+}
+
+/// Tells apart rules whose names may be the same.
+fn owners(rule: &Rule, other: &Rule) -> String {
+    let name = |rule: &Rule| pg::role_name(rule.owner).unwrap_or_default();
+    format!("their owners are \"{}\" and \"{}\"", name(rule), name(other))
+}
