@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import psycopg
 import pytest
 
 from support.database import Database
+from support.paths import ROOT
+from test_readme import statements
 
 EMIT = '[{"emit": "e"}]'
 
@@ -68,6 +71,8 @@ def check_refusal(error: psycopg.Error, state: str, *texts: str) -> None:
     ("status IN ('new', 'it''s') AND coalesce(amount, 0) BETWEEN 0 AND 10",
      "status IN ('new', 'it''s') AND coalesce(amount, 0) BETWEEN 0 AND 10"),
     ("old.amount > 1", "false"),
+    ("old <> new AND NOT old.* = new.*", "true"),
+    ("row_to_json(old)::text <> row_to_json(new)::text AND new.status = 'new'", "status = 'new'"),
     (None, "true"),
 ])
 def test_backtest_counts_what_plain_sql_counts(orders: Database, condition: str | None, plain: str) -> None:
@@ -142,6 +147,14 @@ def test_backtest_sees_what_the_trigger_sees(orders: Database) -> None:
     db.execute("INSERT INTO heir (id) VALUES (1)")
     assert backtest(db, "part")[:2] == (2, 1)
     assert backtest(db, "single")[:2] == (0, 0)
+
+
+def test_backtest_of_columns_that_have_no_null(orders: Database) -> None:
+    db = orders
+    db.execute("CREATE DOMAIN must AS int NOT NULL; CREATE TABLE strict (id must, n int)")
+    db.execute("INSERT INTO strict VALUES (1, 1), (2, NULL)")
+    rule(db, "strict", "old.id IS DISTINCT FROM new.id AND n = 1", on_table="strict")
+    assert backtest(db, "strict")[:2] == (2, 1)
 
 
 def test_backtest_reads_what_where_sql_lets_pass_only(orders: Database) -> None:
@@ -505,3 +518,24 @@ def test_conflicts_refuse(orders: Database, state: str, call: str, text: str) ->
     with pytest.raises(psycopg.Error) as refused:
         orders.execute(call)
     check_refusal(refused.value, state, text)
+
+
+# -- docs/rules.md -------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_document_run(db: Database, role: Callable[..., str]) -> None:
+    text = (ROOT / "docs" / "rules.md").read_text()
+    examples = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 5 and len(text.splitlines()) <= 80
+    session = db.connect(role("reader"))
+    answers = []
+    for example in examples:
+        for statement in statements(example):
+            cursor = session.execute(statement)  # type: ignore[arg-type]
+            answers.append(cursor.fetchall() if cursor.description else None)
+    assert answers[4][0][:2] == (4, 1) and answers[4][0][3][0]["params"] == [1, "big"]
+    # What the document shows of the answers is what they are.
+    for row in answers[5]:
+        assert f"--  {row[0]}" in text
+    assert [(row[1], row[3]) for row in answers[5]] == [("false", True), ("true", False), ("false", True)]
+    assert answers[7] == [("big_order", "paid", "shadowed", 'whenever "big_order" matches, "paid" matches, too')]

@@ -58,6 +58,8 @@ pub fn run(user: pg_sys::Oid, name: &str, where_sql: Option<&str>, sample: i32) 
 fn statements(rule: &Looked, where_sql: Option<&str>) -> Result<Statements> {
     let condition = printed(rule, "condition", rule.condition.as_deref())?;
     let narrowed = printed(rule, "where_sql", where_sql)?;
+    let whole_old = condition.whole_old || narrowed.whole_old;
+    let (condition, narrowed) = (condition.text, narrowed.text);
     let table = look::quoted_name(rule.table);
     // The trigger sees the changes of partitions, and not those of tables that inherit.
     // SAFETY: a look-up in the catalog.
@@ -65,10 +67,14 @@ fn statements(rule: &Looked, where_sql: Option<&str>) -> Result<Statements> {
     let only = if partitioned { "" } else { "ONLY " };
     let sides = rule.sides();
     let row = if sides.new { "new" } else { "old" };
-    let nulls = if sides.new && sides.old {
-        format!(" LEFT JOIN ONLY {table} AS old ON false")
-    } else {
-        String::new()
+    let nulls = match sides.new && sides.old {
+        false => String::new(),
+        // A row of NULLs is not NULL: old <> new is true. Made only where it is asked for, since a
+        // column may have a type that has no NULL.
+        true if whole_old => {
+            format!(" CROSS JOIN pg_catalog.jsonb_populate_record(NULL::{table}, '{{}}') AS old")
+        }
+        true => format!(" LEFT JOIN ONLY {table} AS old ON false"),
     };
     let from = format!("FROM {only}{table} AS {row}{nulls} WHERE {narrowed}");
     Ok(Statements {
@@ -84,13 +90,23 @@ fn statements(rule: &Looked, where_sql: Option<&str>) -> Result<Statements> {
     })
 }
 
-fn printed(rule: &Looked, what: &str, text: Option<&str>) -> Result<String> {
-    let Some(text) = text else { return Ok("true".into()) };
+/// An expression as PostgreSQL prints it.
+struct Printed {
+    text: String,
+    /// It names old as a whole.
+    whole_old: bool,
+}
+
+fn printed(rule: &Looked, what: &str, text: Option<&str>) -> Result<Printed> {
+    let Some(text) = text else { return Ok(Printed { text: "true".into(), whole_old: false }) };
     let source = CString::new(text).map_err(|e| Error::Internal(e.to_string()))?;
     // SAFETY: within a subtransaction, and the text outlives the call.
     unsafe {
         let clause = expression::read(what, rule.table, &source, rule.sides())?;
-        Ok(format!("({})", Printer::of(rule.table).print(clause)))
+        let whole_old = pg::items::<pg_sys::Var>(pg_sys::pull_var_clause(clause, 0))
+            .any(|var| (*var).varno == expression::OLD && (*var).varattno == 0);
+        let text = format!("({})", Printer::of(rule.table).print(clause));
+        Ok(Printed { text, whole_old })
     }
 }
 
