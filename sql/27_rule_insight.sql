@@ -58,4 +58,4 @@ AS $$
     FROM jsonb_to_recordset(automate.rule_conflicts_json($1)) AS c(rule text, other text, relation text, note text)
 $$;
 COMMENT ON FUNCTION automate.rule_conflicts(regclass) IS
-'How the active rules of a table stand to each other, as far as PostgreSQL can prove it from their conditions: equivalent (both match the same changes), shadowed (whenever rule matches, other matches, too), exclusive (no change matches both), or, for rules of the same priority of which nothing was proved, may overlap. Left out are pairs that see no operation in common, rules that the caller may not see, and rules that cannot work as things are.';
+'How the active rules of a table stand to each other, as far as PostgreSQL can prove it from their conditions: equivalent (both match the same changes), shadowed (whenever rule matches, other matches, too), exclusive (no change matches both), or, for rules of the same priority of which nothing was proved, may overlap. Left out are pairs that see no operation in common, rules that the caller may not see, and rules that cannot work as things are. A proof does not look at rows on which a condition fails.';
