@@ -13,7 +13,12 @@ CREATE TABLE automate.rule (
     conditions    jsonb,
     condition_sql text,
     actions       jsonb NOT NULL,
+    columns       text[],
     priority      integer NOT NULL,
+    stop          boolean NOT NULL DEFAULT false,
+    on_error      text NOT NULL DEFAULT 'skip',
+    valid_from    timestamptz,
+    valid_until   timestamptz,
     search_path   text NOT NULL,
     version       integer NOT NULL DEFAULT 1,
     errors        bigint NOT NULL DEFAULT 0,
@@ -29,6 +34,10 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_on CHECK (
         (on_table IS NOT NULL AND on_event IS NULL AND operations IS NOT NULL)
         OR (on_table IS NULL AND on_event IS NOT NULL AND operations IS NULL)),
+    CONSTRAINT rule_columns CHECK (columns IS NULL OR 'update' OPERATOR(pg_catalog.=) ANY (operations)),
+    CONSTRAINT rule_on_error CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'fail'])),
+    CONSTRAINT rule_table_only CHECK (on_table IS NOT NULL OR (NOT stop AND on_error OPERATOR(pg_catalog.=) 'skip')),
+    CONSTRAINT rule_valid CHECK (valid_from OPERATOR(pg_catalog.<) valid_until),
     CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
 ) WITH (fillfactor = 70);
 CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
@@ -48,7 +57,12 @@ COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over even
 COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';
 COMMENT ON COLUMN automate.rule.condition_sql IS 'The SQL that conditions means.';
 COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order, after the commit.';
+COMMENT ON COLUMN automate.rule.columns IS 'An update counts only if one of these columns really changed; empty: any change.';
 COMMENT ON COLUMN automate.rule.priority IS 'Smaller acts first; 100 is usual.';
+COMMENT ON COLUMN automate.rule.stop IS 'True: rules behind it (larger priority, then by name) do not see a change that it matches.';
+COMMENT ON COLUMN automate.rule.on_error IS 'What an error in the condition means: skip (noted here, the write goes on) or fail (the write fails).';
+COMMENT ON COLUMN automate.rule.valid_from IS 'It sees nothing before this instant.';
+COMMENT ON COLUMN automate.rule.valid_until IS 'It sees nothing from this instant on.';
 COMMENT ON COLUMN automate.rule.search_path IS 'search_path under which it was written: for its condition and its SQL actions.';
 COMMENT ON COLUMN automate.rule.version IS 'Counts its changes.';
 COMMENT ON COLUMN automate.rule.errors IS 'Transactions in which its condition failed; the writers were not disturbed.';
@@ -72,13 +86,18 @@ CREATE FUNCTION automate.create_rule(
     operations  text[] DEFAULT '{insert,update}',
     condition   text DEFAULT NULL,
     conditions  jsonb DEFAULT NULL,
+    columns     text[] DEFAULT NULL,
     priority    integer DEFAULT 100,
-    description text DEFAULT NULL,
-    enabled     boolean DEFAULT true)
+    stop        boolean DEFAULT false,
+    valid_from  timestamptz DEFAULT NULL,
+    valid_until timestamptz DEFAULT NULL,
+    on_error    text DEFAULT 'skip',
+    enabled     boolean DEFAULT true,
+    description text DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_rule';
-COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, integer, text, boolean) IS
-'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
+COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, boolean, text) IS
+'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
 
 CREATE FUNCTION automate.drop_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -14,9 +14,14 @@ sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
         operations: args.opt_texts(4, "operations")?.unwrap_or_default(),
         condition: args.opt_text(5),
         conditions: args.opt_json(6, "conditions")?,
-        priority: args.int(7, 100),
-        description: args.opt_text(8),
-        enabled: args.bool(9, true),
+        columns: args.opt_texts(7, "columns")?,
+        priority: args.int(8, 100),
+        stop: args.bool(9, false),
+        valid_from: args.timestamp(10),
+        valid_until: args.timestamp(11),
+        on_error: args.opt_text(12).unwrap_or_else(|| "skip".into()),
+        enabled: args.bool(13, true),
+        description: args.opt_text(14),
     };
     Ok(Answer::Uuid(define::create(owner, &definition)?))
 });

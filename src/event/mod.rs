@@ -100,7 +100,10 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
 fn listeners(own: &Own, name: &str, emitter: pg_sys::Oid) -> Result<Vec<Listener>> {
     let rows = own.run(
         "SELECT id, name, owner::oid, priority, search_path FROM automate.rule
-         WHERE on_event = $1 AND status = 'active' ORDER BY priority, name",
+         WHERE on_event = $1 AND status = 'active'
+           AND (valid_from IS NULL OR valid_from <= clock_timestamp())
+           AND (valid_until IS NULL OR clock_timestamp() < valid_until)
+         ORDER BY priority, name",
         &[name.into()],
     )?;
     let mut found = Vec::new();

@@ -118,6 +118,10 @@ fn capture(change: &Change) -> Result<()> {
         guarded_hits(&rules, change, &mut hits)?;
         hits.sort_unstable();
     }
+    hits.retain(|hit| rules.rules[*hit as usize].terms.hold(change));
+    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
+        hits.truncate(last + 1);
+    }
     if hits.is_empty() {
         return Ok(());
     }
@@ -233,7 +237,7 @@ fn guarded_hits(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<(
     for index in &rules.guarded {
         let rule = &rules.rules[*index as usize];
         let Condition::Guarded(guarded) = &rule.condition else { continue };
-        if rule.operations & change.operation == 0 {
+        if rule.operations & change.operation == 0 || !rule.terms.hold(change) {
             continue;
         }
         let econtext = place(rules, change);
@@ -294,10 +298,16 @@ pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
                 | ERRCODE_CRASH_SHUTDOWN
                 | ERRCODE_OUT_OF_MEMORY
         );
+    let rule = &rules.rules[index as usize];
     if stops {
         return Err(failure.into());
     }
-    let rule = &rules.rules[index as usize];
+    if rule.terms.fails {
+        let message = format!("rule \"{}\": {}", rule.name, failure.message);
+        return Err(Error::from(Failure { message, ..failure })
+            .or_detail("Its owner wants writes to fail when it cannot be decided.")
+            .or_hint("Mend the row, or let the owner of the rule mend its condition."));
+    }
     let culprit = Culprit { id: rule.id, name: &rule.name, owner: rule.owner };
     fault::note(&culprit, &failure, false)
 }

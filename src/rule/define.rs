@@ -4,6 +4,7 @@ use super::cache;
 use super::columns::TableColumns;
 use super::expression::{self, Sides};
 use super::perform::check_event_condition;
+use super::terms;
 use crate::error::{Error, Result, shown};
 use crate::noun::{RULE, TEMPLATE, WORKFLOW};
 use crate::spi::{Own, as_extension, statement};
@@ -11,6 +12,7 @@ use crate::{access, event, pg};
 use automate_core::problem::Problem;
 use automate_core::rule::action::{self, Action};
 use automate_core::rule::{event_to_sql, to_sql};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::ffi::CString;
@@ -29,9 +31,14 @@ pub struct Definition {
     pub operations: Vec<String>,
     pub condition: Option<String>,
     pub conditions: Option<Value>,
+    pub columns: Option<Vec<String>>,
     pub priority: i32,
-    pub description: Option<String>,
+    pub stop: bool,
+    pub valid_from: Option<TimestampWithTimeZone>,
+    pub valid_until: Option<TimestampWithTimeZone>,
+    pub on_error: String,
     pub enabled: bool,
+    pub description: Option<String>,
 }
 
 /// What a rule listens to.
@@ -54,6 +61,7 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
         check_table(*relid)?;
         check_rights(*relid, owner)?;
     }
+    check_terms(d, &source)?;
     let path = search_path();
     let generated = generate(d, &source)?;
     let condition = generated.as_deref().or(d.condition.as_deref());
@@ -255,6 +263,38 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
     }
 }
 
+/// What is asked beyond the condition must make sense for the source.
+fn check_terms(d: &Definition, source: &Source) -> Result<()> {
+    if !terms::ON_ERROR.contains(&d.on_error.as_str()) {
+        let message = format!("unknown policy {} for on_error", shown(&d.on_error));
+        return Err(Error::unknown_word(message, &d.on_error, &terms::ON_ERROR));
+    }
+    if let (Some(from), Some(until)) = (d.valid_from, d.valid_until)
+        && i64::from(from) >= i64::from(until)
+    {
+        return Err(Error::invalid("valid_from must be before valid_until")
+            .with_detail("The rule would never be valid.")
+            .with_hint("Exchange them, or leave one out."));
+    }
+    match source {
+        Source::Table { relid, operations, .. } => {
+            let Some(columns) = &d.columns else { return Ok(()) };
+            if columns.is_empty() || !operations.iter().any(|o| o == "update") {
+                return Err(Error::invalid("columns are for updates")
+                    .with_detail("An update counts only if one of the columns changed.")
+                    .with_hint("Name at least one, and have update among the operations."));
+            }
+            terms::attribute_numbers(*relid, columns).map(|_| ())
+        }
+        Source::Event(_) if d.columns.is_some() || d.stop || d.on_error != "skip" => {
+            Err(Error::invalid("columns, stop and on_error are for rules on tables")
+                .with_detail("Rules on events act each for itself, after the commit.")
+                .with_hint("Leave them out; say in the condition what the rule is to pass over."))
+        }
+        Source::Event(_) => Ok(()),
+    }
+}
+
 /// Statements must make sense, and what is named must be there.
 fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
     for (index, action) in actions.iter().enumerate() {
@@ -304,9 +344,11 @@ fn insert(
     let session = unsafe { pg_sys::GetSessionUserId() };
     own.run(
         "INSERT INTO automate.rule (id, name, description, owner, status, on_table, on_event, operations,
-                condition, conditions, condition_sql, actions, priority, search_path, created_by)
+                condition, conditions, condition_sql, actions, priority, search_path, created_by,
+                columns, stop, valid_from, valid_until, on_error)
          VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6::pg_catalog.oid, $7, $8, $9,
-                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15)",
+                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
+                $16, $17, $18, $19, $20)",
         &[
             pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
             d.name.as_str().into(),
@@ -323,6 +365,11 @@ fn insert(
             d.priority.into(),
             path.into(),
             session.into(),
+            d.columns.clone().into(),
+            d.stop.into(),
+            d.valid_from.into(),
+            d.valid_until.into(),
+            d.on_error.as_str().into(),
         ],
     )?;
     Ok(())

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod index;
 pub mod matched;
 pub mod perform;
+pub mod terms;
 
 pub use perform::perform;
 
