@@ -8,6 +8,9 @@ CREATE TABLE automate.rule (
     status        text NOT NULL,
     on_table      regclass,
     on_event      text,
+    event_like    text GENERATED ALWAYS AS (CASE WHEN pg_catalog.strpos(on_event, '*') OPERATOR(pg_catalog.>) 0 THEN
+        pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+            on_event, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%') END) STORED,
     operations    text[],
     condition     text,
     conditions    jsonb,
@@ -41,6 +44,7 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
 ) WITH (fillfactor = 70);
 CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
+CREATE INDEX rule_event_like ON automate.rule (priority) WHERE event_like IS NOT NULL;
 CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('automate.rule', '');
 COMMENT ON TABLE automate.rule IS
@@ -51,7 +55,8 @@ COMMENT ON COLUMN automate.rule.description IS 'For people.';
 COMMENT ON COLUMN automate.rule.owner IS 'Role with whose rights the condition is evaluated and the actions are done, whoever writes to the table.';
 COMMENT ON COLUMN automate.rule.status IS 'active, disabled, or broken (last_error says why; automate.enable_rule checks it anew).';
 COMMENT ON COLUMN automate.rule.on_table IS 'Table whose changes it sees; for a partitioned table also those of its partitions.';
-COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears.';
+COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears, or a pattern of names: * stands for any characters, as in order.*.';
+COMMENT ON COLUMN automate.rule.event_like IS 'The pattern for LIKE, if on_event is one.';
 COMMENT ON COLUMN automate.rule.operations IS 'insert, update, delete: the changes it sees. An update that leaves the row as it was is none.';
 COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over event; empty: always.';
 COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';

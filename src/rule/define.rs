@@ -97,7 +97,7 @@ fn source(d: &Definition) -> Result<Source<'_>> {
             Ok(Source::Table { relid, operations, sides })
         }
         (None, Some(name)) => {
-            event::check_name(name)?;
+            event::check_pattern(name)?;
             Ok(Source::Event(name))
         }
         (None, None) => Err(Error::invalid("a rule is on a table or on an event")
