@@ -104,6 +104,24 @@ AS 'MODULE_PATHNAME', 'automate_create_rule';
 COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, boolean, text) IS
 'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
 
+CREATE FUNCTION automate.alter_rule(
+    name        text,
+    actions     jsonb DEFAULT NULL,
+    operations  text[] DEFAULT NULL,
+    condition   text DEFAULT NULL,
+    conditions  jsonb DEFAULT NULL,
+    columns     text[] DEFAULT NULL,
+    priority    integer DEFAULT NULL,
+    stop        boolean DEFAULT NULL,
+    valid_from  timestamptz DEFAULT NULL,
+    valid_until timestamptz DEFAULT NULL,
+    on_error    text DEFAULT NULL,
+    description text DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_alter_rule';
+COMMENT ON FUNCTION automate.alter_rule(text, jsonb, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, text) IS
+'Changes what is given of a rule and leaves the rest; returns its version. All of it is checked anew, with the rights of its owner and under the caller''s search_path; a broken rule that is good now works again. Every session''s next statement sees it. condition and conditions replace each other; to take a condition away, give condition => ''true''.';
+
 CREATE FUNCTION automate.drop_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_drop_rule';

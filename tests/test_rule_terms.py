@@ -126,3 +126,65 @@ def test_terms_of_tables_are_not_for_events(db: Database, argument: str) -> None
     with pytest.raises(psycopg.errors.InvalidParameterValue) as refused:
         db.execute(f"SELECT automate.create_rule('x', '[{{\"emit\": \"f\"}}]', on_event => 'e', {argument})")
     assert refused.value.diag.message_detail and refused.value.diag.message_hint
+
+
+def test_altering_changes_what_is_given_and_nothing_else(orders: Database) -> None:  # noqa: F811
+    db = orders
+    rule(db, "big", "new.amount > 100", priority=7, columns=["amount"], description="large orders")
+    other = db.connect()
+    other.execute("INSERT INTO orders VALUES (1, NULL, 150)")
+    assert db.one("SELECT automate.alter_rule('big', condition => 'new.amount > 200')") == 2
+    # A session that has compiled the old version sees the new one at once.
+    other.execute("INSERT INTO orders VALUES (2, NULL, 150), (3, NULL, 250)")
+    assert db.one("SELECT automate.alter_rule('big', conditions => '{\"<\": [{\"var\": \"amount\"}, 5]}', stop => true)") == 3
+    other.execute("INSERT INTO orders VALUES (4, NULL, 250), (5, NULL, 1)")
+    assert noted(db) == [("big", "insert", 1), ("big", "insert", 3), ("big", "insert", 5)]
+    (row,) = db.rows(
+        "SELECT priority, columns, description, stop, condition, conditions IS NOT NULL, operations FROM automate.rule"
+    )
+    assert row == (7, ["amount"], "large orders", True, None, True, ["insert", "update"])
+
+
+def test_a_broken_rule_is_mended_by_altering_it(orders: Database) -> None:  # noqa: F811
+    db = orders
+    rule(db, "note", "new.note IS NULL")
+    db.execute("ALTER TABLE orders RENAME COLUMN note TO remark")
+    db.execute("INSERT INTO orders VALUES (1)")
+    db.wait_until("SELECT status = 'broken' FROM automate.rule")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        db.execute("SELECT automate.alter_rule('note', priority => 5)")
+    db.execute("SELECT automate.alter_rule('note', condition => 'new.remark IS NULL')")
+    db.execute("INSERT INTO orders VALUES (2)")
+    assert noted(db) == [("note", "insert", 2)]
+    assert db.rows("SELECT status, errors, last_error FROM automate.rule") == [("active", 0, None)]
+
+
+def test_altering_obeys_rollback_and_rights(orders: Database, role) -> None:  # noqa: F811
+    db = orders
+    rule(db, "r", "new.amount > 100")
+    with db.admin.transaction() as transaction:
+        db.execute("SELECT automate.alter_rule('r', condition => 'true')")
+        raise psycopg.Rollback(transaction)
+    db.execute("INSERT INTO orders VALUES (1, NULL, 1)")
+    assert noted(db) == []
+    stranger = db.connect(role("stranger"))
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        stranger.execute("SELECT automate.alter_rule('r', priority => 1)")
+    for change, state in (("on_error => 'x'", "22023"), ("columns => '{x}'", "42703"), ("actions => '[]'", "22023"),
+                          ("condition => 'true', conditions => 'true'", "22023")):
+        with pytest.raises(psycopg.Error) as refused:
+            db.execute(f"SELECT automate.alter_rule('r', {change})")
+        assert refused.value.sqlstate == state
+    assert db.one("SELECT version FROM automate.rule") == 1
+
+
+def test_a_rule_on_events_is_altered_for_what_comes(db: Database) -> None:
+    db.execute("CREATE TABLE noted (rule text, op text, id int, context jsonb)")
+    act = '[{"sql": "INSERT INTO noted (rule, op) VALUES ($1, $2)", "params": ["${ .rule }", "%s"]}]'
+    db.execute("SELECT automate.create_rule('e', %s, on_event => 'e')", [act % "old"])
+    db.execute("SELECT automate.emit_event('e')")
+    assert noted(db, "rule, op, id") == [("e", "old", None)]
+    db.execute("SELECT automate.alter_rule('e', actions => %s, condition => $$event ? 'go'$$)", [act % "new"])
+    db.execute("SELECT automate.emit_event('e')")
+    db.execute("SELECT automate.emit_event('e', '{\"go\": 1}')")
+    assert noted(db, "rule, op, id") == [("e", "new", None), ("e", "old", None)]

@@ -47,9 +47,26 @@ enum Source<'a> {
     Event(&'a str),
 }
 
+/// A definition that was found good, with what was made of it.
+pub(super) struct Checked<'a> {
+    source: Source<'a>,
+    /// The SQL that its JsonLogic means.
+    generated: Option<String>,
+    path: String,
+}
+
 /// Makes a rule; returns its id.
 pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
-    let d = definition;
+    let checked = check(owner, definition)?;
+    let id = Uuid::now_v7();
+    as_extension(|own| {
+        refuse_duplicate(own, owner, &definition.name)?;
+        store(own, id, owner, definition, &checked).map(|_| id)
+    })
+}
+
+/// Looks at a definition with the rights in force, which are the owner's.
+pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
     access::check_length("a rule", &d.name, MAX_NAME, "Name what it is for, such as big_order.")?;
     let source = source(d)?;
     if let (Some(condition), Some(_)) = (&d.condition, &d.conditions) {
@@ -69,16 +86,7 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
     let actions =
         action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
     check_actions(owner, &actions)?;
-    let id = Uuid::now_v7();
-    as_extension(|own| {
-        refuse_duplicate(own, owner, &d.name)?;
-        insert(own, id, owner, d, &source, generated.as_deref(), &path)?;
-        if let Source::Table { relid, .. } = &source {
-            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[(*relid).into()])?;
-            cache::announce(own, *relid)?;
-        }
-        Ok(id)
-    })
+    Ok(Checked { source, generated, path })
 }
 
 /// search_path as it is kept: temporary objects last, so that no writer's can stand in.
@@ -327,28 +335,35 @@ fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
     }
 }
 
-fn insert(
+/// Writes a rule, or the next version of it, and tells every session; returns the version.
+pub(super) fn store(
     own: &Own,
     id: Uuid,
     owner: pg_sys::Oid,
     d: &Definition,
-    source: &Source,
-    generated: Option<&str>,
-    path: &str,
-) -> Result<()> {
-    let (relid, operations, event) = match source {
+    checked: &Checked,
+) -> Result<i32> {
+    let (relid, operations, event) = match &checked.source {
         Source::Table { relid, operations, .. } => (Some(*relid), Some(operations.clone()), None),
         Source::Event(name) => (None, None, Some(*name)),
     };
     // SAFETY: reads a process-local variable.
     let session = unsafe { pg_sys::GetSessionUserId() };
-    own.run(
-        "INSERT INTO automate.rule (id, name, description, owner, status, on_table, on_event, operations,
+    let version: Option<i32> = own.one(
+        "INSERT INTO automate.rule AS r (id, name, description, owner, status, on_table, on_event, operations,
                 condition, conditions, condition_sql, actions, priority, search_path, created_by,
                 columns, stop, valid_from, valid_until, on_error)
          VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6::pg_catalog.oid, $7, $8, $9,
                 $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
-                $16, $17, $18, $19, $20)",
+                $16, $17, $18, $19, $20)
+         ON CONFLICT (id) DO UPDATE SET (description, status, operations, condition, conditions, condition_sql,
+                actions, priority, search_path, columns, stop, valid_from, valid_until, on_error,
+                version, errors, last_error, last_error_at, updated_at)
+              = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.operations, EXCLUDED.condition,
+                EXCLUDED.conditions, EXCLUDED.condition_sql, EXCLUDED.actions, EXCLUDED.priority,
+                EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
+                EXCLUDED.valid_until, EXCLUDED.on_error, r.version + 1, 0, NULL, NULL, pg_catalog.now())
+         RETURNING version",
         &[
             pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
             d.name.as_str().into(),
@@ -360,10 +375,10 @@ fn insert(
             operations.into(),
             d.condition.as_deref().into(),
             d.conditions.as_ref().map(Value::to_string).into(),
-            generated.into(),
+            checked.generated.as_deref().into(),
             d.actions.to_string().into(),
             d.priority.into(),
-            path.into(),
+            checked.path.as_str().into(),
             session.into(),
             d.columns.clone().into(),
             d.stop.into(),
@@ -372,7 +387,11 @@ fn insert(
             d.on_error.as_str().into(),
         ],
     )?;
-    Ok(())
+    if let Some(relid) = relid {
+        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
+        cache::announce(own, relid)?;
+    }
+    version.ok_or_else(|| Error::Internal("a rule was not written".into()))
 }
 
 /// A rule that was found by its name.

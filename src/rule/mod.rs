@@ -1,5 +1,6 @@
 //! Rules: conditions on data changes and events, and the actions that follow.
 
+pub mod alter;
 pub mod cache;
 pub mod capture;
 pub mod cause;
