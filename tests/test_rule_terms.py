@@ -188,3 +188,23 @@ def test_a_rule_on_events_is_altered_for_what_comes(db: Database) -> None:
     db.execute("SELECT automate.emit_event('e')")
     db.execute("SELECT automate.emit_event('e', '{\"go\": 1}')")
     assert noted(db, "rule, op, id") == [("e", "new", None), ("e", "old", None)]
+
+
+def test_the_owner_of_a_table_may_skip_its_rules(orders: Database, role) -> None:  # noqa: F811
+    db = orders
+    rule(db, "any")
+    with db.admin.transaction():
+        db.execute("SET LOCAL automate.skip_rules = on")
+        db.execute("INSERT INTO orders VALUES (1), (2)")
+    db.execute("INSERT INTO orders VALUES (3)")
+    assert noted(db) == [("any", "insert", 3)]
+    ann = role("ann")
+    db.execute(f"GRANT INSERT ON orders TO {ann}")
+    hers = db.connect(ann)
+    hers.execute("SET automate.skip_rules = on")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+        hers.execute("INSERT INTO orders VALUES (4)")
+    assert refused.value.diag.message_detail and refused.value.diag.message_hint
+    hers.execute("RESET automate.skip_rules")
+    hers.execute("INSERT INTO orders VALUES (5)")
+    assert noted(db) == [("any", "insert", 3), ("any", "insert", 5)]

@@ -5,9 +5,9 @@ use super::fault::{self, Culprit};
 use super::matched;
 use super::{cause, expression};
 use crate::error::{Error, Failure, Result};
-use crate::pg;
 use crate::spi::own::as_role;
 use crate::spi::step;
+use crate::{guc, pg};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
 
@@ -108,6 +108,9 @@ impl Change {
 
 /// Finds the rules that a change matches and queues their jobs.
 fn capture(change: &Change) -> Result<()> {
+    if guc::skip_rules() {
+        return check_owner(change.relation);
+    }
     // SAFETY: PostgreSQL holds the table open while its trigger runs.
     let rules = unsafe { cache::rules_of(change.relation)? };
     if rules.operations & change.operation == 0 || change.is_idle() {
@@ -133,6 +136,21 @@ fn capture(change: &Change) -> Result<()> {
         return refuse_loop(&rules, &hits);
     }
     matched::put(&rules, &hits, change)
+}
+
+/// Only a table's owner may keep changes from its rules, which may be somebody else's.
+fn check_owner(relation: pg_sys::Relation) -> Result<()> {
+    // SAFETY: the table is open; a look-up in the catalog.
+    let (is_owner, name) = unsafe {
+        let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
+        (pg_sys::pg_class_ownercheck((*relation).rd_id, pg::current_user()), name)
+    };
+    if is_owner {
+        return Ok(());
+    }
+    Err(Error::forbidden("automate.skip_rules is for the owner of a table")
+        .with_detail(format!("Table \"{}\" belongs to another role.", name.to_string_lossy()))
+        .with_hint("SET LOCAL automate.skip_rules = off before you write to it."))
 }
 
 /// The rules whose plain conditions match, all under one guard.
