@@ -19,6 +19,7 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'enqueue_sql', 'retry_job', 'cancel_job', 'worker_trouble', 'worker_trouble_json',
     'event', 'emit_event', 'rule', 'rule_stats', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
+    'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',

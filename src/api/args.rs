@@ -126,7 +126,7 @@ impl Args {
     }
 
     /// A jsonb as its text.
-    fn json_text(&self, index: usize) -> Option<String> {
+    pub fn json_text(&self, index: usize) -> Option<String> {
         // SAFETY: the argument is declared jsonb, which jsonb_out prints.
         unsafe {
             let frame = &*self.0;

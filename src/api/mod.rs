@@ -4,6 +4,7 @@
 pub mod access;
 pub mod args;
 pub mod event;
+pub mod insight;
 pub mod notify;
 pub mod operate;
 pub mod queue;

@@ -12,8 +12,8 @@ use pgrx::prelude::*;
 use std::ffi::{CStr, c_int};
 
 /// Range table numbers of the two rows while an expression is analysed, as in CREATE TRIGGER.
-const OLD: c_int = 1;
-const NEW: c_int = 2;
+pub const OLD: c_int = 1;
+pub const NEW: c_int = 2;
 
 /// The first OID that is not PostgreSQL's own.
 const FIRST_NORMAL_OID: u32 = 16_384;
@@ -34,20 +34,31 @@ pub fn fix_settings(search_path: &CStr) {
 
 /// Checks a condition with the rights of the role in force.
 pub fn check(relid: pg_sys::Oid, text: &str, sides: Sides, search_path: &CStr) -> Result<()> {
-    let source = statement::c_text("condition", text)?;
+    check_named("condition", relid, text, sides, search_path)
+}
+
+/// The same for a text that its author knows by another name.
+pub fn check_named(
+    what: &str,
+    relid: pg_sys::Oid,
+    text: &str,
+    sides: Sides,
+    search_path: &CStr,
+) -> Result<()> {
+    let source = statement::c_text(what, text)?;
     let checked = step::in_subtransaction(|| {
         let nest = pg::GucNest::open();
         fix_settings(search_path);
         let result = statement::with_position(|| {
             // SAFETY: the text outlives the call; an error ends the subtransaction.
-            unsafe { analyse(relid, &source, sides) }
+            unsafe { read(what, relid, &source, sides).map(|clause| plan(clause)) }
                 .map(|_| ())
-                .map_err(|e| e.or_detail(statement::beginning("condition", text)))
+                .map_err(|e| e.or_detail(statement::beginning(what, text)))
         });
         nest.undo();
         result.unwrap_or_else(|(failure, position)| {
             let failure = with_hint(failure, relid, sides);
-            statement::refuse_text("condition", text, failure, position).raise()
+            statement::refuse_text(what, text, failure, position).raise()
         })
     });
     checked.unwrap_or_else(|failure| Err(failure.into()))
@@ -58,7 +69,7 @@ pub fn check_shape(text: &str) -> Result<()> {
     let source = statement::c_text("condition", text)?;
     let checked = step::in_subtransaction(|| {
         // SAFETY: as in `check`.
-        statement::with_position(|| unsafe { single_expression(&source) }.map(|_| ()))
+        statement::with_position(|| unsafe { single_expression("condition", &source) }.map(|_| ()))
             .map(|one| one.map_err(|e| e.or_detail(statement::beginning("condition", text))))
             .unwrap_or_else(|(failure, position)| {
                 statement::refuse_text("condition", text, failure, position).raise()
@@ -100,9 +111,10 @@ fn column_hint(message: &str, relid: pg_sys::Oid, sides: Sides) -> String {
 }
 
 /// The one expression that a text is.
-unsafe fn single_expression(text: &CStr) -> Result<*mut pg_sys::Node> {
+unsafe fn single_expression(what: &str, text: &CStr) -> Result<*mut pg_sys::Node> {
     let refuse = || {
-        Error::refused(ERRCODE_SYNTAX_ERROR, "condition: it is more than one expression")
+        let message = format!("{what}: it is more than one expression");
+        Error::refused(ERRCODE_SYNTAX_ERROR, message)
             .with_hint("Write one expression that is true or false, such as new.amount > 100.")
     };
     // SAFETY: the parser makes a list of RawStmt with a SelectStmt for this mode; the fields
@@ -146,9 +158,27 @@ unsafe fn single_expression(text: &CStr) -> Result<*mut pg_sys::Node> {
 /// # Safety
 /// The text outlives the call. Call it where an error ends a subtransaction or the transaction.
 pub unsafe fn analyse(relid: pg_sys::Oid, text: &CStr, sides: Sides) -> Result<*mut pg_sys::Expr> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let planned = plan(read("condition", relid, text, sides)?);
+        pg_sys::convert_saop_to_hashed_saop(planned.cast());
+        Ok(planned)
+    }
+}
+
+/// Parses and analyses a condition, as [`analyse`] does; its variables are of [`OLD`] and [`NEW`].
+///
+/// # Safety
+/// As for [`analyse`].
+pub unsafe fn read(
+    what: &str,
+    relid: pg_sys::Oid,
+    text: &CStr,
+    sides: Sides,
+) -> Result<*mut pg_sys::Node> {
     // SAFETY: the calls of CREATE TRIGGER for its WHEN clause, in their order.
     unsafe {
-        let node = single_expression(text)?;
+        let node = single_expression(what, text)?;
         let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
         (*state).p_sourcetext = text.as_ptr();
@@ -169,35 +199,36 @@ pub unsafe fn analyse(relid: pg_sys::Oid, text: &CStr, sides: Sides) -> Result<*
             pg::c::transformWhereClause(state, node, kind, c"the condition".as_ptr())
         });
         pg_sys::assign_expr_collations(state, clause);
-        let refused = refusal(clause);
-        let planned = match refused {
-            Some(_) => std::ptr::null_mut(),
-            None => {
-                pg::guarded(|| pg::c::ChangeVarNodes(clause, OLD, pg_sys::INNER_VAR as c_int, 0));
-                pg::guarded(|| pg::c::ChangeVarNodes(clause, NEW, pg_sys::OUTER_VAR as c_int, 0));
-                pg_sys::expression_planner(clause.cast())
-            }
-        };
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        match refused {
+        match refusal(what, clause) {
             Some(error) => Err(error),
-            None => {
-                pg_sys::convert_saop_to_hashed_saop(planned.cast());
-                Ok(planned)
-            }
+            None => Ok(clause),
         }
     }
 }
 
+/// Gets an analysed expression ready to be evaluated on two rows. It is changed in place.
+///
+/// # Safety
+/// `clause` comes from [`read`], or is a copy of a part of that. Errors are raised.
+pub unsafe fn plan(clause: *mut pg_sys::Node) -> *mut pg_sys::Expr {
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg::guarded(|| pg::c::ChangeVarNodes(clause, OLD, pg_sys::INNER_VAR as c_int, 0));
+        pg::guarded(|| pg::c::ChangeVarNodes(clause, NEW, pg_sys::OUTER_VAR as c_int, 0));
+        pg_sys::expression_planner(clause.cast())
+    }
+}
+
 /// What PostgreSQL lets pass in a WHEN clause and we do not.
-unsafe fn refusal(clause: *mut pg_sys::Node) -> Option<Error> {
+unsafe fn refusal(what: &str, clause: *mut pg_sys::Node) -> Option<Error> {
     // SAFETY: an analysed expression.
     unsafe {
         if pg_sys::contain_volatile_functions(clause) {
             return Some(
                 Error::refused(
                     ERRCODE_INVALID_OBJECT_DEFINITION,
-                    "condition: it must not call volatile functions",
+                    format!("{what}: it must not call volatile functions"),
                 )
                 .with_hint("Use functions that are marked STABLE or IMMUTABLE, and do the rest in an action."),
             );
@@ -207,7 +238,7 @@ unsafe fn refusal(clause: *mut pg_sys::Node) -> Option<Error> {
         system.then(|| {
             Error::refused(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
-                "condition: it must not use system columns",
+                format!("{what}: it must not use system columns"),
             )
             .with_hint("Name columns of the table; the table itself is in event.table.")
         })

@@ -1,17 +1,22 @@
 //! Rules: conditions on data changes and events, and the actions that follow.
 
 pub mod alter;
+pub mod backtest;
 pub mod cache;
 pub mod capture;
 pub mod cause;
 pub mod columns;
 pub mod define;
+pub mod explain;
 pub mod expression;
 pub mod fault;
 pub mod index;
+pub mod look;
 pub mod matched;
 pub mod perform;
+pub mod print;
 pub mod terms;
+pub mod trial;
 
 pub use perform::perform;
 
