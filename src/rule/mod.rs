@@ -4,6 +4,7 @@ pub mod alter;
 pub mod backtest;
 pub mod cache;
 pub mod capture;
+pub mod case;
 pub mod cause;
 pub mod columns;
 pub mod define;
