@@ -6,7 +6,7 @@ use super::expression::{self, Sides};
 use super::perform::check_event_condition;
 use super::terms;
 use crate::error::{Error, Result, shown};
-use crate::noun::{RULE, TEMPLATE, WORKFLOW};
+use crate::noun::{REPORT, RULE, TASK, TEMPLATE, WORKFLOW};
 use crate::spi::{Own, as_extension, statement};
 use crate::{access, event, pg};
 use automate_core::problem::Problem;
@@ -317,6 +317,12 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
                 as_extension(|own| TEMPLATE.require(own, owner, template))?;
             }
             Action::Emit { name, .. } => event::check_name(name)?,
+            Action::Report { name, .. } => {
+                as_extension(|own| REPORT.require(own, owner, name))?;
+            }
+            Action::Task { name } => {
+                as_extension(|own| TASK.require(own, owner, name))?;
+            }
         }
     }
     Ok(())
