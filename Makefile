@@ -1,6 +1,6 @@
 # pg_automate: `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup build docs test test-core test-sql lint demo demo-stop bench clean
+.PHONY: help setup build install docs test test-core test-sql lint demo demo-stop bench clean
 
 # Days of flights that the demo loads (1 to 365).
 DAYS ?= 31
@@ -20,6 +20,9 @@ setup: ## install what is missing (Debian packages, Python environment)
 
 build: setup ## build the extension and install it into a private PostgreSQL tree
 	@scripts/install.sh release
+
+install: build ## copy the extension into the machine's own PostgreSQL 15 (PG_CONFIG=...)
+	@scripts/deploy.sh $(PG_CONFIG)
 
 test: test-core test-sql ## every test
 

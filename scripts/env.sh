@@ -38,3 +38,13 @@ die() {
   if [ -n "${2:-}" ]; then printf 'hint: %s\n' "$2" >&2; fi
   exit 1
 }
+
+# Runs a command as root: at once, or by sudo.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  else
+    command -v sudo >/dev/null || die "this needs root: $*" "install sudo, or run it as root"
+    sudo "$@"
+  fi
+}

@@ -17,7 +17,7 @@ from support.cluster import Cluster  # noqa: E402
 
 TARGET = ROOT / "docs" / "reference.md"
 # What only the workers and other functions of ours call.
-INTERNAL = re.compile(r"^For |As a JSON array|as a JSON array|^A marker|nothing calls it|True\. A role that may execute")
+INTERNAL = re.compile(r"^For |True\. A role that may execute")
 MADE = re.compile(r"^CREATE (?:TABLE|VIEW|FUNCTION) automate\.(\w+)", re.MULTILINE)
 
 FUNCTIONS = """
@@ -69,7 +69,7 @@ def entry(name: str, functions: dict[str, Any], tables: dict[str, Any]) -> list[
     """A function with its signature, or a table with its columns; both if both have the name."""
     lines: list[str] = []
     for arguments, result, comment in functions.get(name, []):
-        if not INTERNAL.search(comment):
+        if not name.endswith("_json") and not INTERNAL.search(comment):
             lines += [f"### {name}", "", "```", f"automate.{name}({wrapped(arguments)}) → {result}", "```", "", comment, ""]
     if name in tables:
         what, comment, columns = tables[name]

@@ -20,15 +20,6 @@ for option in "$@"; do
   esac
 done
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then
-    "$@"
-  else
-    command -v sudo >/dev/null || die "installing Debian packages needs root" "install sudo, or run: $* as root"
-    sudo "$@"
-  fi
-}
-
 installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }

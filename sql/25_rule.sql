@@ -8,12 +8,20 @@ CREATE TABLE automate.rule (
     status        text NOT NULL,
     on_table      regclass,
     on_event      text,
+    event_like    text GENERATED ALWAYS AS (CASE WHEN pg_catalog.strpos(on_event, '*') OPERATOR(pg_catalog.>) 0 THEN
+        pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+            on_event, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%') END) STORED,
     operations    text[],
     condition     text,
     conditions    jsonb,
     condition_sql text,
     actions       jsonb NOT NULL,
+    columns       text[],
     priority      integer NOT NULL,
+    stop          boolean NOT NULL DEFAULT false,
+    on_error      text NOT NULL DEFAULT 'skip',
+    valid_from    timestamptz,
+    valid_until   timestamptz,
     search_path   text NOT NULL,
     version       integer NOT NULL DEFAULT 1,
     errors        bigint NOT NULL DEFAULT 0,
@@ -29,9 +37,14 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_on CHECK (
         (on_table IS NOT NULL AND on_event IS NULL AND operations IS NOT NULL)
         OR (on_table IS NULL AND on_event IS NOT NULL AND operations IS NULL)),
+    CONSTRAINT rule_columns CHECK (columns IS NULL OR 'update' OPERATOR(pg_catalog.=) ANY (operations)),
+    CONSTRAINT rule_on_error CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'fail'])),
+    CONSTRAINT rule_table_only CHECK (on_table IS NOT NULL OR (NOT stop AND on_error OPERATOR(pg_catalog.=) 'skip')),
+    CONSTRAINT rule_valid CHECK (valid_from OPERATOR(pg_catalog.<) valid_until),
     CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
 ) WITH (fillfactor = 70);
 CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
+CREATE INDEX rule_event_like ON automate.rule (priority) WHERE event_like IS NOT NULL;
 CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('automate.rule', '');
 COMMENT ON TABLE automate.rule IS
@@ -42,13 +55,19 @@ COMMENT ON COLUMN automate.rule.description IS 'For people.';
 COMMENT ON COLUMN automate.rule.owner IS 'Role with whose rights the condition is evaluated and the actions are done, whoever writes to the table.';
 COMMENT ON COLUMN automate.rule.status IS 'active, disabled, or broken (last_error says why; automate.enable_rule checks it anew).';
 COMMENT ON COLUMN automate.rule.on_table IS 'Table whose changes it sees; for a partitioned table also those of its partitions.';
-COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears.';
+COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears, or a pattern of names: * stands for any characters, as in order.*.';
+COMMENT ON COLUMN automate.rule.event_like IS 'The pattern for LIKE, if on_event is one.';
 COMMENT ON COLUMN automate.rule.operations IS 'insert, update, delete: the changes it sees. An update that leaves the row as it was is none.';
 COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over event; empty: always.';
 COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';
 COMMENT ON COLUMN automate.rule.condition_sql IS 'The SQL that conditions means.';
 COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order, after the commit.';
+COMMENT ON COLUMN automate.rule.columns IS 'An update counts only if one of these columns really changed; empty: any change.';
 COMMENT ON COLUMN automate.rule.priority IS 'Smaller acts first; 100 is usual.';
+COMMENT ON COLUMN automate.rule.stop IS 'True: rules behind it (larger priority, then by name) do not see a change that it matches.';
+COMMENT ON COLUMN automate.rule.on_error IS 'What an error in the condition means: skip (noted here, the write goes on) or fail (the write fails).';
+COMMENT ON COLUMN automate.rule.valid_from IS 'It sees nothing before this instant.';
+COMMENT ON COLUMN automate.rule.valid_until IS 'It sees nothing from this instant on.';
 COMMENT ON COLUMN automate.rule.search_path IS 'search_path under which it was written: for its condition and its SQL actions.';
 COMMENT ON COLUMN automate.rule.version IS 'Counts its changes.';
 COMMENT ON COLUMN automate.rule.errors IS 'Transactions in which its condition failed; the writers were not disturbed.';
@@ -72,13 +91,36 @@ CREATE FUNCTION automate.create_rule(
     operations  text[] DEFAULT '{insert,update}',
     condition   text DEFAULT NULL,
     conditions  jsonb DEFAULT NULL,
+    columns     text[] DEFAULT NULL,
     priority    integer DEFAULT 100,
-    description text DEFAULT NULL,
-    enabled     boolean DEFAULT true)
+    stop        boolean DEFAULT false,
+    valid_from  timestamptz DEFAULT NULL,
+    valid_until timestamptz DEFAULT NULL,
+    on_error    text DEFAULT 'skip',
+    enabled     boolean DEFAULT true,
+    description text DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_rule';
-COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, integer, text, boolean) IS
-'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
+COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, boolean, text) IS
+'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}, {"report": name, "params": {...}}, {"task": name}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
+
+CREATE FUNCTION automate.alter_rule(
+    name        text,
+    actions     jsonb DEFAULT NULL,
+    operations  text[] DEFAULT NULL,
+    condition   text DEFAULT NULL,
+    conditions  jsonb DEFAULT NULL,
+    columns     text[] DEFAULT NULL,
+    priority    integer DEFAULT NULL,
+    stop        boolean DEFAULT NULL,
+    valid_from  timestamptz DEFAULT NULL,
+    valid_until timestamptz DEFAULT NULL,
+    on_error    text DEFAULT NULL,
+    description text DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_alter_rule';
+COMMENT ON FUNCTION automate.alter_rule(text, jsonb, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, text) IS
+'Changes what is given of a rule and leaves the rest; returns its version. All of it is checked anew, with the rights of its owner and under the caller''s search_path; a broken rule that is good now works again. Every session''s next statement sees it. condition and conditions replace each other; to take a condition away, give condition => ''true''.';
 
 CREATE FUNCTION automate.drop_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

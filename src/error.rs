@@ -115,6 +115,14 @@ impl Error {
             .with_hint(first.hint.as_deref().unwrap_or(help))
     }
 
+    /// The same with another SQLSTATE.
+    pub fn with_code(mut self, sqlstate: PgSqlErrorCode) -> Error {
+        if let Error::Refused { code, .. } = &mut self {
+            *code = sqlstate;
+        }
+        self
+    }
+
     pub fn with_detail(mut self, text: impl Into<String>) -> Error {
         if let Error::Refused { detail, .. } = &mut self {
             *detail = Some(text.into());

@@ -12,6 +12,7 @@ static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 static NETWORK_ALLOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static PAUSED: GucSetting<bool> = GucSetting::<bool>::new(false);
+static SKIP_RULES: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Most jobs that share a commit.
 pub fn batch_max() -> i64 {
@@ -48,9 +49,14 @@ pub fn paused() -> bool {
     PAUSED.get()
 }
 
+/// True while this session's changes are not shown to rules.
+pub fn skip_rules() -> bool {
+    SKIP_RULES.get()
+}
+
 /// Registers the settings; called once from `_PG_init`.
 pub fn define() {
-    // All are for superusers: each widens what the server may reach, spend or keep.
+    // All but skip_rules are for superusers: each widens what the server may reach, spend or keep.
     GucRegistry::define_int_guc(
         c"automate.batch_max",
         c"Most short jobs that an executor commits together.",
@@ -119,6 +125,14 @@ fn define_limits() {
             None,
         );
     }
+    GucRegistry::define_bool_guc(
+        c"automate.skip_rules",
+        c"While on, rules do not see what the session changes.",
+        c"For bulk loads, with SET LOCAL; only for tables of the user's own.",
+        &SKIP_RULES,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     GucRegistry::define_bool_guc(
         c"automate.paused",
         c"While on, nothing is claimed and nothing is sent.",

@@ -33,7 +33,9 @@ extension_sql_file!("../sql/15_limit.sql", name = "limit", requires = ["queue"])
 extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["event"]);
 extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["rule"]);
-extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_insight"]);
+extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["rule_insight"]);
+extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
+extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);

@@ -27,6 +27,13 @@ pub mod c {
             count: *mut c_int,
         );
         pub fn ResetSequenceCaches();
+        /// The same bytes, apart from how they are stored.
+        pub fn datum_image_eq(
+            one: pg_sys::Datum,
+            other: pg_sys::Datum,
+            by_value: bool,
+            length: c_int,
+        ) -> bool;
         pub fn transformWhereClause(
             pstate: *mut pg_sys::ParseState,
             clause: *mut pg_sys::Node,

@@ -98,6 +98,25 @@ def test_a_loop_of_events_ends(heard: Database) -> None:
     assert db.one("SELECT count(*) FROM automate.event") == 16
 
 
+def test_a_pattern_hears_the_names_that_it_fits(heard: Database) -> None:
+    db = heard
+    for number, pattern in enumerate(("order.*", "*.paid", "order.paid", "100%_*", "*")):
+        db.execute("SELECT automate.create_rule(%s, %s, on_event => %s)", [f"r{number}", WRITE, pattern])
+    for name in ("order.paid", "order.", "orders.paid", "Order.x", "100%_x", "1000_x"):
+        db.execute("SELECT automate.emit_event(%s)", [name])
+    done(db)
+    heard_by = {}
+    for rule, name in db.rows("SELECT rule, event ->> 'name' FROM heard"):
+        heard_by.setdefault(name, set()).add(rule)
+    assert heard_by == {
+        "order.paid": {"r0", "r1", "r2", "r4"}, "order.": {"r0", "r4"}, "orders.paid": {"r1", "r4"},
+        "Order.x": {"r4"}, "100%_x": {"r3", "r4"}, "1000_x": {"r4"},
+    }
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as refused:
+        db.execute("SELECT automate.emit_event('order.*')")
+    assert refused.value.diag.message_hint
+
+
 @pytest.mark.parametrize("name", ["", "   ", "x" * 257])
 def test_a_bad_name_is_refused(db: Database, name: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue) as refused:

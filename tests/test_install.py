@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from psycopg import errors
 
+from support import paths
 from support.cluster import Cluster
 from support.database import Database
 
@@ -164,3 +167,25 @@ def test_without_preload_a_warning_says_what_to_add(new_cluster: Callable[..., C
     ((severity, hint),) = notices
     assert severity == "WARNING"
     assert "shared_preload_libraries" in (hint or "")
+
+
+def test_deploy_puts_the_built_files_where_pg_config_says(tmp_path: Path) -> None:
+    lib, share = tmp_path / "lib", tmp_path / "share"
+    lib.mkdir()
+    (share / "extension").mkdir(parents=True)
+    config = tmp_path / "pg_config"
+
+    def deploy(version: str) -> subprocess.CompletedProcess[str]:
+        answers = f"--version) echo 'PostgreSQL {version}';; --pkglibdir) echo '{lib}';; --sharedir) echo '{share}';;"
+        config.write_text(f'#!/bin/sh\ncase $1 in {answers} esac\n')
+        config.chmod(0o755)
+        return subprocess.run([paths.ROOT / "scripts/deploy.sh", config], capture_output=True, text=True)
+
+    refused = deploy("14.2")
+    assert refused.returncode == 1 and "hint:" in refused.stderr and not list(lib.iterdir())
+    done = deploy("15.9 (Debian)")
+    assert done.returncode == 0, done.stderr
+    built = paths.bin_dir().parent / "lib" / "pg_automate.so"
+    assert (lib / "pg_automate.so").read_bytes() == built.read_bytes()
+    names = {file.name for file in (share / "extension").iterdir()}
+    assert {"pg_automate.control", "pg_automate--0.1.0.sql"} <= names

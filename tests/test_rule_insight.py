@@ -482,6 +482,25 @@ def test_conflicts_look_at_operations_priority_and_status(orders: Database) -> N
     assert conflicts(db) == [("late", "out", "exclusive")]
 
 
+def test_conflicts_look_at_columns_and_times(orders: Database) -> None:
+    """A rule that looks at less is shadowed by one that looks at more, and not the other way round."""
+    db = orders
+    rule(db, "any", "amount > 5")
+    rule(db, "some", "amount > 5", columns=["status", "amount"])
+    rule(db, "one", "amount > 5", columns=["status"])
+    rule(db, "insert", "amount > 5", operations=["insert"])
+    assert conflicts(db) == [("insert", "any", "shadowed"), ("insert", "one", "shadowed"), ("insert", "some", "shadowed"),
+                             ("one", "any", "shadowed"), ("one", "some", "shadowed"), ("some", "any", "shadowed")]
+    for name in ("some", "one", "insert"):
+        db.execute("SELECT automate.drop_rule(%s)", [name])
+    rule(db, "early", "amount > 5", valid_until="2030-01-01")
+    rule(db, "late", "amount > 5", valid_from="2030-01-01")
+    rule(db, "now", "amount > 5", valid_from="2020-01-01", valid_until="infinity")
+    found = {(rule, other): relation for rule, other, relation in conflicts(db)}
+    assert found == {("early", "any"): "shadowed", ("late", "any"): "shadowed", ("now", "any"): "shadowed",
+                     ("early", "late"): "exclusive", ("early", "now"): "may overlap", ("late", "now"): "shadowed"}
+
+
 def test_conflicts_leave_broken_rules_out(orders: Database) -> None:
     db = orders
     db.execute("ALTER TABLE orders ADD COLUMN note text")

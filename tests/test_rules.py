@@ -380,3 +380,26 @@ def test_drop_extension_takes_the_triggers_along(orders: Database) -> None:
     db.execute("DROP EXTENSION pg_automate")
     assert db.one("SELECT count(*) FROM pg_trigger WHERE tgname = 'pg_automate_capture'") == 0
     db.execute("INSERT INTO orders VALUES (1)")
+
+
+def test_a_match_renders_a_report_and_runs_a_task(orders: Database) -> None:
+    db = orders
+    db.execute(
+        """
+        SELECT automate.create_report('one', '{"title": "Order", "params": {"id": {"type": "int"}},
+            "datasets": {"o": {"sql": "SELECT * FROM orders WHERE id = $id"}}, "layout": [{"table": {"data": "o"}}]}');
+        SELECT automate.schedule_task('sum', 'sql', '@yearly', 'INSERT INTO noted (rule, id) SELECT $$sum$$, count(*) FROM orders');
+        SELECT automate.create_rule('close', on_table => 'orders', condition => 'new.status = $$closed$$',
+            actions => '[{"report": "one", "params": {"id": "${ .new.id }"}}, {"task": "sum"}]')
+        """
+    )
+    db.execute("INSERT INTO orders VALUES (1, 'open', 1), (2, 'closed', 2)")
+    assert noted(db) == [("sum", None, 2)]
+    ((run, params, source),) = db.rows("SELECT id, params, source FROM automate.report_run")
+    assert params == {"id": 2} and source == "rule:close"
+    db.wait_until("SELECT status = 'completed' FROM automate.report_run")
+    assert b"closed" in db.one("SELECT automate.report_file(%s, 'html')", [run])
+    for action, hint in (('{"report": "oen"}', "one"), ('{"task": "smu"}', "sum")):
+        with pytest.raises(psycopg.errors.UndefinedObject) as refused:
+            db.execute(f"SELECT automate.create_rule('x', '[{action}]', on_table => 'orders')")
+        assert hint in (refused.value.diag.message_hint or "")

@@ -59,7 +59,11 @@ impl Args {
     }
 
     pub fn bool(&self, index: usize, default: bool) -> bool {
-        self.value::<bool>(index).unwrap_or(default)
+        self.opt_bool(index).unwrap_or(default)
+    }
+
+    pub fn opt_bool(&self, index: usize) -> Option<bool> {
+        self.value::<bool>(index)
     }
 
     pub fn oid(&self, index: usize) -> Option<pg_sys::Oid> {

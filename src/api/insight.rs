@@ -13,7 +13,8 @@ sql_function!(automate_backtest_rule, pg_finfo_automate_backtest_rule, |args| {
     Ok(Answer::Text(found))
 });
 
-fn row(args: &Args, index: usize, name: &str) -> Result<Option<Given>> {
+/// A row that the caller gives as JSON.
+pub(super) fn row(args: &Args, index: usize, name: &str) -> Result<Option<Given>> {
     let value = args.opt_json(index, name)?;
     Ok(value.zip(args.json_text(index)).map(|(value, text)| Given { value, text }))
 }

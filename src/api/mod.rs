@@ -10,6 +10,7 @@ pub mod operate;
 pub mod queue;
 pub mod report;
 pub mod rule;
+pub mod rule_test;
 pub mod task;
 pub mod workflow;
 

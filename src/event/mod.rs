@@ -23,9 +23,20 @@ struct Listener {
     search_path: String,
 }
 
+/// Checks what a rule listens to: a name, or a pattern of names with `*` for any characters.
+pub fn check_pattern(name: &str) -> Result<()> {
+    access::check_length("an event", name, MAX_NAME, "Name what happened, such as order.paid.")
+}
+
 /// Checks the name of an event.
 pub fn check_name(name: &str) -> Result<()> {
-    access::check_length("an event", name, MAX_NAME, "Name what happened, such as order.paid.")
+    check_pattern(name)?;
+    if !name.contains('*') {
+        return Ok(());
+    }
+    Err(Error::invalid("the name of an event must not contain *")
+        .with_detail(access::given(name))
+        .with_hint("Name what happened, such as order.paid; patterns are for rules that listen."))
 }
 
 fn check_size(name: &str, payload: &str) -> Result<()> {
@@ -99,8 +110,14 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
 /// The rules on an event whose owner may know what the emitter says.
 fn listeners(own: &Own, name: &str, emitter: pg_sys::Oid) -> Result<Vec<Listener>> {
     let rows = own.run(
-        "SELECT id, name, owner::oid, priority, search_path FROM automate.rule
-         WHERE on_event = $1 AND status = 'active' ORDER BY priority, name",
+        "SELECT id, name, owner::oid, priority, search_path
+         FROM (SELECT * FROM automate.rule WHERE on_event = $1
+               UNION ALL
+               SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like) AS r
+         WHERE status = 'active'
+           AND (valid_from IS NULL OR valid_from <= clock_timestamp())
+           AND (valid_until IS NULL OR clock_timestamp() < valid_until)
+         ORDER BY priority, name",
         &[name.into()],
     )?;
     let mut found = Vec::new();

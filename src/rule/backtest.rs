@@ -204,5 +204,7 @@ fn as_defined(action: Rendered) -> Value {
             json!({"notify": template, "recipients": recipients, "data": data})
         }
         Rendered::Emit { name, payload } => json!({"emit": name, "payload": payload}),
+        Rendered::Report { name, params } => json!({"report": name, "params": params}),
+        Rendered::Task { name } => json!({"task": name}),
     }
 }

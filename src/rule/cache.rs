@@ -4,10 +4,12 @@
 use super::expression::{self, Sides};
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
+use super::terms::{self, Terms};
 use crate::error::{Error, Failure, Result};
 use crate::pg;
 use crate::spi::own::as_role;
 use crate::spi::{Own, as_extension, step};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,6 +31,7 @@ pub struct Rule {
     pub operations: u8,
     pub search_path: CString,
     pub condition: Condition,
+    pub terms: Terms,
 }
 
 /// How a condition is evaluated.
@@ -214,6 +217,8 @@ struct Row {
     condition: Option<String>,
     search_path: CString,
     priority: i32,
+    columns: Vec<String>,
+    terms: Terms,
 }
 
 fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
@@ -223,7 +228,8 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                     (CASE WHEN 'insert' = ANY (operations) THEN 1 ELSE 0 END
                      + CASE WHEN 'update' = ANY (operations) THEN 2 ELSE 0 END
                      + CASE WHEN 'delete' = ANY (operations) THEN 4 ELSE 0 END)::pg_catalog.int4,
-                    coalesce(condition_sql, condition), search_path, priority
+                    coalesce(condition_sql, condition), search_path, priority,
+                    columns, stop, on_error = 'fail', valid_from, valid_until
              FROM automate.rule
              WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active'
              ORDER BY priority, name, id",
@@ -246,6 +252,14 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                 condition: rows.get(i, 6),
                 search_path: CString::new(path).unwrap_or_default(),
                 priority: rows.get(i, 8).unwrap_or(100),
+                columns: rows.get(i, 9).unwrap_or_default(),
+                terms: Terms {
+                    columns: Vec::new(),
+                    stop: rows.get(i, 10).unwrap_or(false),
+                    fails: rows.get(i, 11).unwrap_or(false),
+                    valid_from: rows.get::<TimestampWithTimeZone>(i, 12).map(i64::from),
+                    valid_until: rows.get::<TimestampWithTimeZone>(i, 13).map(i64::from),
+                },
             });
         }
         Ok(found)
@@ -276,14 +290,17 @@ fn compile_all(
 ) -> Result<Vec<Rule>> {
     let mut faults: Vec<(usize, Failure)> = Vec::new();
     let mut rules = Vec::with_capacity(rows.len());
-    for row in rows {
-        let condition = match compile(context, relid, &row) {
-            Ok(condition) => condition,
-            Err(failure) => {
-                faults.push((rules.len(), failure));
-                Condition::Broken
-            }
-        };
+    for mut row in rows {
+        let compiled = terms::attribute_numbers(relid, &row.columns)
+            .map_err(Failure::from)
+            .and_then(|columns| {
+                row.terms.columns = columns;
+                compile(context, relid, &row)
+            });
+        let condition = compiled.unwrap_or_else(|failure| {
+            faults.push((rules.len(), failure));
+            Condition::Broken
+        });
         rules.push(Rule {
             id: row.id,
             name: row.name,
@@ -292,6 +309,7 @@ fn compile_all(
             operations: row.operations,
             search_path: row.search_path,
             condition,
+            terms: row.terms,
         });
     }
     for (index, failure) in &faults {

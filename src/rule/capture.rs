@@ -5,9 +5,9 @@ use super::fault::{self, Culprit};
 use super::matched;
 use super::{cause, expression};
 use crate::error::{Error, Failure, Result};
-use crate::pg;
 use crate::spi::own::as_role;
 use crate::spi::step;
+use crate::{guc, pg};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
 
@@ -108,6 +108,9 @@ impl Change {
 
 /// Finds the rules that a change matches and queues their jobs.
 fn capture(change: &Change) -> Result<()> {
+    if guc::skip_rules() {
+        return check_owner(change.relation);
+    }
     // SAFETY: PostgreSQL holds the table open while its trigger runs.
     let rules = unsafe { cache::rules_of(change.relation)? };
     if rules.operations & change.operation == 0 || change.is_idle() {
@@ -117,6 +120,10 @@ fn capture(change: &Change) -> Result<()> {
     if !rules.guarded.is_empty() {
         guarded_hits(&rules, change, &mut hits)?;
         hits.sort_unstable();
+    }
+    hits.retain(|hit| rules.rules[*hit as usize].terms.hold(change));
+    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
+        hits.truncate(last + 1);
     }
     if hits.is_empty() {
         return Ok(());
@@ -129,6 +136,21 @@ fn capture(change: &Change) -> Result<()> {
         return refuse_loop(&rules, &hits);
     }
     matched::put(&rules, &hits, change)
+}
+
+/// Only a table's owner may keep changes from its rules, which may be somebody else's.
+fn check_owner(relation: pg_sys::Relation) -> Result<()> {
+    // SAFETY: the table is open; a look-up in the catalog.
+    let (is_owner, name) = unsafe {
+        let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
+        (pg_sys::pg_class_ownercheck((*relation).rd_id, pg::current_user()), name)
+    };
+    if is_owner {
+        return Ok(());
+    }
+    Err(Error::forbidden("automate.skip_rules is for the owner of a table")
+        .with_detail(format!("Table \"{}\" belongs to another role.", name.to_string_lossy()))
+        .with_hint("SET LOCAL automate.skip_rules = off before you write to it."))
 }
 
 /// The rules whose plain conditions match, all under one guard.
@@ -233,7 +255,7 @@ fn guarded_hits(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<(
     for index in &rules.guarded {
         let rule = &rules.rules[*index as usize];
         let Condition::Guarded(guarded) = &rule.condition else { continue };
-        if rule.operations & change.operation == 0 {
+        if rule.operations & change.operation == 0 || !rule.terms.hold(change) {
             continue;
         }
         let econtext = place(rules, change);
@@ -294,10 +316,16 @@ pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
                 | ERRCODE_CRASH_SHUTDOWN
                 | ERRCODE_OUT_OF_MEMORY
         );
+    let rule = &rules.rules[index as usize];
     if stops {
         return Err(failure.into());
     }
-    let rule = &rules.rules[index as usize];
+    if rule.terms.fails {
+        let message = format!("rule \"{}\": {}", rule.name, failure.message);
+        return Err(Error::from(Failure { message, ..failure })
+            .or_detail("Its owner wants writes to fail when it cannot be decided.")
+            .or_hint("Mend the row, or let the owner of the rule mend its condition."));
+    }
     let culprit = Culprit { id: rule.id, name: &rule.name, owner: rule.owner };
     fault::note(&culprit, &failure, false)
 }

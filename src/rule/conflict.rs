@@ -6,6 +6,7 @@ use super::look::{self, as_owner, tried};
 use crate::error::{Error, Result};
 use crate::pg;
 use crate::spi::{Own, as_extension};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -19,6 +20,33 @@ struct Rule {
     condition: Option<String>,
     search_path: CString,
     priority: i32,
+    /// An update counts only if one of these changed; None: any.
+    columns: Option<Vec<String>>,
+    /// The instants between which it is valid.
+    valid: (pg_sys::TimestampTz, pg_sys::TimestampTz),
+}
+
+impl Rule {
+    /// True when every change that this rule may see is one that the other sees: operations,
+    /// columns and validity, whatever the conditions.
+    fn is_within(&self, other: &Rule) -> bool {
+        let all_in = |all: &[String], set: &[String]| all.iter().all(|item| set.contains(item));
+        let columns = match (&self.columns, &other.columns) {
+            (_, None) => true,
+            (Some(mine), Some(theirs)) => all_in(mine, theirs),
+            // A rule on inserts only is not asked for columns.
+            (None, Some(_)) => !self.operations.iter().any(|operation| operation == "update"),
+        };
+        columns
+            && all_in(&self.operations, &other.operations)
+            && other.valid.0 <= self.valid.0
+            && self.valid.1 <= other.valid.1
+    }
+
+    /// True when one ends before the other begins.
+    fn is_never_with(&self, other: &Rule) -> bool {
+        self.valid.1 <= other.valid.0 || other.valid.1 <= self.valid.0
+    }
 }
 
 /// A rule with its condition as the provers want it.
@@ -58,13 +86,16 @@ pub fn run(user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Value> {
 
 fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
     let rows = own.run(
-        "SELECT name, owner::pg_catalog.oid, operations, coalesce(condition_sql, condition), search_path, priority
+        "SELECT name, owner::pg_catalog.oid, operations, coalesce(condition_sql, condition), search_path, priority,
+                columns, valid_from, valid_until
          FROM automate.rule
          WHERE on_table = $2::pg_catalog.oid AND status = 'active'
            AND (pg_has_role($1, owner, 'USAGE') OR has_function_privilege($1, 'automate.see_all()', 'EXECUTE'))
          ORDER BY priority, name, owner",
         &[user.into(), table.into()],
     )?;
+    let at =
+        |i, column, or: i64| rows.get::<TimestampWithTimeZone>(i, column).map_or(or, i64::from);
     let rule = |i| {
         Some(Rule {
             name: rows.get(i, 1)?,
@@ -73,6 +104,8 @@ fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
             condition: rows.get(i, 4),
             search_path: look::path(rows.get(i, 5)),
             priority: rows.get(i, 6)?,
+            columns: rows.get(i, 7),
+            valid: (at(i, 8, i64::MIN), at(i, 9, i64::MAX)),
         })
     };
     Ok((0..rows.len()).filter_map(rule).collect())
@@ -155,13 +188,12 @@ fn prove(first: &Ready, other: &Ready) -> Proof {
 
 /// The row of the answer for two rules, if it has one.
 fn told(first: &Rule, other: &Rule, proof: Proof, shared: &[String]) -> Option<Value> {
-    // A rule that sees more operations matches where the other has nothing to say.
-    let within = |rule: &Rule| rule.operations.len() == shared.len();
     let whenever = |a: &Rule, b: &Rule| {
         format!("whenever \"{}\" matches, \"{}\" matches, too", a.name, b.name)
     };
-    let (forth, back) = (proof.forth && within(first), proof.back && within(other));
-    let (rule, other, relation, note) = if proof.apart {
+    let (forth, back) =
+        (proof.forth && first.is_within(other), proof.back && other.is_within(first));
+    let (rule, other, relation, note) = if proof.apart || first.is_never_with(other) {
         (first, other, "exclusive", "no change matches both".to_string())
     } else if forth && back {
         (first, other, "equivalent", "both match the same changes".to_string())

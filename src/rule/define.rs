@@ -4,13 +4,15 @@ use super::cache;
 use super::columns::TableColumns;
 use super::expression::{self, Sides};
 use super::perform::check_event_condition;
+use super::terms;
 use crate::error::{Error, Result, shown};
-use crate::noun::{RULE, TEMPLATE, WORKFLOW};
+use crate::noun::{REPORT, RULE, TASK, TEMPLATE, WORKFLOW};
 use crate::spi::{Own, as_extension, statement};
 use crate::{access, event, pg};
 use automate_core::problem::Problem;
 use automate_core::rule::action::{self, Action};
 use automate_core::rule::{event_to_sql, to_sql};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::ffi::CString;
@@ -29,9 +31,14 @@ pub struct Definition {
     pub operations: Vec<String>,
     pub condition: Option<String>,
     pub conditions: Option<Value>,
+    pub columns: Option<Vec<String>>,
     pub priority: i32,
-    pub description: Option<String>,
+    pub stop: bool,
+    pub valid_from: Option<TimestampWithTimeZone>,
+    pub valid_until: Option<TimestampWithTimeZone>,
+    pub on_error: String,
     pub enabled: bool,
+    pub description: Option<String>,
 }
 
 /// What a rule listens to.
@@ -40,9 +47,26 @@ enum Source<'a> {
     Event(&'a str),
 }
 
+/// A definition that was found good, with what was made of it.
+pub(super) struct Checked<'a> {
+    source: Source<'a>,
+    /// The SQL that its JsonLogic means.
+    generated: Option<String>,
+    path: String,
+}
+
 /// Makes a rule; returns its id.
 pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
-    let d = definition;
+    let checked = check(owner, definition)?;
+    let id = Uuid::now_v7();
+    as_extension(|own| {
+        refuse_duplicate(own, owner, &definition.name)?;
+        store(own, id, owner, definition, &checked).map(|_| id)
+    })
+}
+
+/// Looks at a definition with the rights in force, which are the owner's.
+pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
     access::check_length("a rule", &d.name, MAX_NAME, "Name what it is for, such as big_order.")?;
     let source = source(d)?;
     if let (Some(condition), Some(_)) = (&d.condition, &d.conditions) {
@@ -54,6 +78,7 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
         check_table(*relid)?;
         check_rights(*relid, owner)?;
     }
+    check_terms(d, &source)?;
     let path = search_path();
     let generated = generate(d, &source)?;
     let condition = generated.as_deref().or(d.condition.as_deref());
@@ -61,16 +86,7 @@ pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
     let actions =
         action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
     check_actions(owner, &actions)?;
-    let id = Uuid::now_v7();
-    as_extension(|own| {
-        refuse_duplicate(own, owner, &d.name)?;
-        insert(own, id, owner, d, &source, generated.as_deref(), &path)?;
-        if let Source::Table { relid, .. } = &source {
-            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[(*relid).into()])?;
-            cache::announce(own, *relid)?;
-        }
-        Ok(id)
-    })
+    Ok(Checked { source, generated, path })
 }
 
 /// search_path as it is kept: temporary objects last, so that no writer's can stand in.
@@ -89,7 +105,7 @@ fn source(d: &Definition) -> Result<Source<'_>> {
             Ok(Source::Table { relid, operations, sides })
         }
         (None, Some(name)) => {
-            event::check_name(name)?;
+            event::check_pattern(name)?;
             Ok(Source::Event(name))
         }
         (None, None) => Err(Error::invalid("a rule is on a table or on an event")
@@ -255,6 +271,38 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
     }
 }
 
+/// What is asked beyond the condition must make sense for the source.
+fn check_terms(d: &Definition, source: &Source) -> Result<()> {
+    if !terms::ON_ERROR.contains(&d.on_error.as_str()) {
+        let message = format!("unknown policy {} for on_error", shown(&d.on_error));
+        return Err(Error::unknown_word(message, &d.on_error, &terms::ON_ERROR));
+    }
+    if let (Some(from), Some(until)) = (d.valid_from, d.valid_until)
+        && i64::from(from) >= i64::from(until)
+    {
+        return Err(Error::invalid("valid_from must be before valid_until")
+            .with_detail("The rule would never be valid.")
+            .with_hint("Exchange them, or leave one out."));
+    }
+    match source {
+        Source::Table { relid, operations, .. } => {
+            let Some(columns) = &d.columns else { return Ok(()) };
+            if columns.is_empty() || !operations.iter().any(|o| o == "update") {
+                return Err(Error::invalid("columns are for updates")
+                    .with_detail("An update counts only if one of the columns changed.")
+                    .with_hint("Name at least one, and have update among the operations."));
+            }
+            terms::attribute_numbers(*relid, columns).map(|_| ())
+        }
+        Source::Event(_) if d.columns.is_some() || d.stop || d.on_error != "skip" => {
+            Err(Error::invalid("columns, stop and on_error are for rules on tables")
+                .with_detail("Rules on events act each for itself, after the commit.")
+                .with_hint("Leave them out; say in the condition what the rule is to pass over."))
+        }
+        Source::Event(_) => Ok(()),
+    }
+}
+
 /// Statements must make sense, and what is named must be there.
 fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
     for (index, action) in actions.iter().enumerate() {
@@ -269,6 +317,12 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
                 as_extension(|own| TEMPLATE.require(own, owner, template))?;
             }
             Action::Emit { name, .. } => event::check_name(name)?,
+            Action::Report { name, .. } => {
+                as_extension(|own| REPORT.require(own, owner, name))?;
+            }
+            Action::Task { name } => {
+                as_extension(|own| TASK.require(own, owner, name))?;
+            }
         }
     }
     Ok(())
@@ -287,26 +341,35 @@ fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
     }
 }
 
-fn insert(
+/// Writes a rule, or the next version of it, and tells every session; returns the version.
+pub(super) fn store(
     own: &Own,
     id: Uuid,
     owner: pg_sys::Oid,
     d: &Definition,
-    source: &Source,
-    generated: Option<&str>,
-    path: &str,
-) -> Result<()> {
-    let (relid, operations, event) = match source {
+    checked: &Checked,
+) -> Result<i32> {
+    let (relid, operations, event) = match &checked.source {
         Source::Table { relid, operations, .. } => (Some(*relid), Some(operations.clone()), None),
         Source::Event(name) => (None, None, Some(*name)),
     };
     // SAFETY: reads a process-local variable.
     let session = unsafe { pg_sys::GetSessionUserId() };
-    own.run(
-        "INSERT INTO automate.rule (id, name, description, owner, status, on_table, on_event, operations,
-                condition, conditions, condition_sql, actions, priority, search_path, created_by)
+    let version: Option<i32> = own.one(
+        "INSERT INTO automate.rule AS r (id, name, description, owner, status, on_table, on_event, operations,
+                condition, conditions, condition_sql, actions, priority, search_path, created_by,
+                columns, stop, valid_from, valid_until, on_error)
          VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6::pg_catalog.oid, $7, $8, $9,
-                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15)",
+                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
+                $16, $17, $18, $19, $20)
+         ON CONFLICT (id) DO UPDATE SET (description, status, operations, condition, conditions, condition_sql,
+                actions, priority, search_path, columns, stop, valid_from, valid_until, on_error,
+                version, errors, last_error, last_error_at, updated_at)
+              = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.operations, EXCLUDED.condition,
+                EXCLUDED.conditions, EXCLUDED.condition_sql, EXCLUDED.actions, EXCLUDED.priority,
+                EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
+                EXCLUDED.valid_until, EXCLUDED.on_error, r.version + 1, 0, NULL, NULL, pg_catalog.now())
+         RETURNING version",
         &[
             pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
             d.name.as_str().into(),
@@ -318,14 +381,23 @@ fn insert(
             operations.into(),
             d.condition.as_deref().into(),
             d.conditions.as_ref().map(Value::to_string).into(),
-            generated.into(),
+            checked.generated.as_deref().into(),
             d.actions.to_string().into(),
             d.priority.into(),
-            path.into(),
+            checked.path.as_str().into(),
             session.into(),
+            d.columns.clone().into(),
+            d.stop.into(),
+            d.valid_from.into(),
+            d.valid_until.into(),
+            d.on_error.as_str().into(),
         ],
     )?;
-    Ok(())
+    if let Some(relid) = relid {
+        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
+        cache::announce(own, relid)?;
+    }
+    version.ok_or_else(|| Error::Internal("a rule was not written".into()))
 }
 
 /// A rule that was found by its name.

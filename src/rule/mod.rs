@@ -1,8 +1,10 @@
 //! Rules: conditions on data changes and events, and the actions that follow.
 
+pub mod alter;
 pub mod backtest;
 pub mod cache;
 pub mod capture;
+pub mod case;
 pub mod cause;
 pub mod columns;
 pub mod conflict;
@@ -15,6 +17,7 @@ pub mod look;
 pub mod matched;
 pub mod perform;
 pub mod print;
+pub mod terms;
 pub mod trial;
 
 pub use perform::perform;

@@ -7,8 +7,9 @@ use crate::noun::RULE;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
 use crate::spi::{as_extension, statement};
+use crate::task::steer;
 use crate::workflow::{self, Start};
-use crate::{event, pg};
+use crate::{event, pg, report};
 use automate_core::rule::action::{self, Action, Rendered};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -182,6 +183,13 @@ fn act(action: &Rendered, source: &str) -> Result<()> {
         }
         Rendered::Emit { name, payload } => {
             event::emit(owner, name, payload, Some(source))?;
+        }
+        Rendered::Report { name, params } => {
+            let (formats, deliver, source) = (None, None, Some(source));
+            report::start(&report::Start { owner, name, params, formats, deliver, source })?;
+        }
+        Rendered::Task { name } => {
+            steer::execute(name)?;
         }
     }
     Ok(())

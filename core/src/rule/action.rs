@@ -13,11 +13,13 @@ use crate::problem::Problem;
 pub const MAX_ACTIONS: usize = 32;
 
 /// The verbs and the keys that go with each.
-const VERBS: [(&str, &[&str]); 4] = [
+const VERBS: [(&str, &[&str]); 6] = [
     ("sql", &["sql", "params"]),
     ("workflow", &["workflow", "input"]),
     ("notify", &["notify", "recipients", "data"]),
     ("emit", &["emit", "payload"]),
+    ("report", &["report", "params"]),
+    ("task", &["task"]),
 ];
 
 /// One action as defined.
@@ -30,6 +32,10 @@ pub enum Action {
     Notify { template: String, recipients: Template, data: Template },
     /// Emits an event.
     Emit { name: String, payload: Template },
+    /// Renders a report.
+    Report { name: String, params: Template },
+    /// Runs a task now.
+    Task { name: String },
 }
 
 /// One action with its values, for one match.
@@ -39,6 +45,8 @@ pub enum Rendered {
     Workflow { name: String, input: Value },
     Notify { template: String, recipients: Value, data: Value },
     Emit { name: String, payload: Value },
+    Report { name: String, params: Value },
+    Task { name: String },
 }
 
 /// Reads all actions, or says all that is wrong with them.
@@ -78,7 +86,7 @@ fn parse_one(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option
                 return None;
             }
         }
-        let message = "an action has exactly one of sql, workflow, notify and emit";
+        let message = "an action has exactly one of sql, workflow, notify, emit, report and task";
         let problem = Problem::error(pointer, "one_verb", message);
         object.problems().push(problem.with_hint("Make each an object of its own."));
         return None;
@@ -98,7 +106,9 @@ fn parse_one(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option
             let data = tree(&mut object, "data");
             Action::Notify { template: name, recipients: recipients?, data: data? }
         }
-        _ => Action::Emit { name, payload: tree(&mut object, "payload")? },
+        "emit" => Action::Emit { name, payload: tree(&mut object, "payload")? },
+        "report" => Action::Report { name, params: tree(&mut object, "params")? },
+        _ => Action::Task { name },
     };
     Some(action)
 }
@@ -177,6 +187,10 @@ impl Action {
             Action::Emit { name, payload } => {
                 Rendered::Emit { name: name.clone(), payload: value(payload)? }
             }
+            Action::Report { name, params } => {
+                Rendered::Report { name: name.clone(), params: value(params)? }
+            }
+            Action::Task { name } => Rendered::Task { name: name.clone() },
         })
     }
 }
@@ -202,7 +216,9 @@ mod tests {
             {"workflow": "rebook", "input": {"flight": "${ .new }", "by": "${ .rule }"}},
             {"notify": "late", "recipients": ["mail:ops@example.com", "${ .new.mail }"]},
             {"emit": "late", "payload": "${ {minutes: (.new.delay - .old.delay)} }"},
-            {"emit": "bare"}
+            {"emit": "bare"},
+            {"report": "daily", "params": {"from": "${ .new.id }"}},
+            {"task": "rollup"}
         ]))
         .unwrap();
         let context = json!({"event": null, "rule": "r", "old": {"delay": 2},
@@ -221,6 +237,8 @@ mod tests {
             },
             Rendered::Emit { name: "late".into(), payload: json!({"minutes": 7}) },
             Rendered::Emit { name: "bare".into(), payload: json!({}) },
+            Rendered::Report { name: "daily".into(), params: json!({"from": 7}) },
+            Rendered::Task { name: "rollup".into() },
         ];
         assert_eq!(got, want);
     }
@@ -245,7 +263,9 @@ mod tests {
             {"emit": "x", "payload": {"a": ["${ .new. }"]}},
             {"sql": 5},
             7,
-            {"emit": "a\u{0}b"}
+            {"emit": "a\u{0}b"},
+            {"report": "r", "params": []},
+            {"task": "t", "params": {}}
         ]))
         .err()
         .unwrap();
@@ -262,6 +282,8 @@ mod tests {
             ("/8/sql", "wrong_kind"),
             ("/9", "wrong_kind"),
             ("/10/emit", "nul_character"),
+            ("/11/params", "wrong_kind"),
+            ("/12/params", "unknown_key"),
         ];
         assert_eq!(places, want);
         assert_eq!(found[0].hint.as_deref(), Some("Did you mean \"params\"?"));
