@@ -97,3 +97,24 @@ def test_limits_are_set_seen_and_taken_away(db, role):
             db.execute(f"SELECT automate.limit_role('{ann}', {bad})")
     db.execute("SELECT automate.limit_role(%s::regrole)", [ann])
     assert db.one("SELECT count(*) FROM automate.role_limit") == 0
+
+
+def test_a_day_has_so_many_calls_and_bytes(db, role):
+    ann, bob = role("ann"), role("bob")
+    db.execute("SELECT automate.limit_role(%s::regrole, per_day => 5)", [ann])
+    db.execute("SELECT automate.limit_role(%s::regrole, bytes_per_day => 10000)", [bob])
+    hers, hers_too, his = db.connect(ann), db.connect(ann), db.connect(bob)
+    put = "SELECT automate.enqueue_sql('SELECT 1')"
+    for session in (hers, hers_too, hers, hers_too, hers):
+        session.execute(put)
+    for session in (hers, hers_too):
+        assert "5 jobs a day" in refused(session, put).diag.message_detail
+    his.execute("SELECT automate.emit_event('e', jsonb_build_object('a', repeat('x', 6000)))")
+    assert "10000 bytes" in refused(
+        his, "SELECT automate.emit_event('e', jsonb_build_object('a', repeat('x', 6000)))"
+    ).diag.message_detail
+    # What was refused does not count.
+    his.execute("SELECT automate.emit_event('e', jsonb_build_object('a', repeat('x', 3000)))")
+    assert db.one("SELECT count(*) FROM automate.event") == 2
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        db.execute(f"SELECT automate.limit_role('{ann}', per_day => 0)")

@@ -2,7 +2,7 @@
 
 use super::args::{Answer, Args};
 use crate::error::{Error, Result, shown};
-use crate::queue::limit;
+use crate::queue::limit::{self, Limits};
 use crate::spi::as_extension;
 use crate::{pg, sql_function, wake};
 use pgrx::prelude::*;
@@ -23,8 +23,13 @@ sql_function!(automate_revoke_usage, pg_finfo_automate_revoke_usage, |args| { ap
 sql_function!(automate_limit_role, pg_finfo_automate_limit_role, |args| {
     let role = known_role(args)?;
     wake::arm_coordinator();
-    as_extension(|own| limit::set(own, role, args.opt_int(1), args.opt_int(2)))
-        .map(|()| Answer::Void)
+    let limits = Limits {
+        running: args.opt_int(1),
+        queued: args.opt_int(2),
+        per_day: args.opt_bigint(3),
+        bytes_per_day: args.opt_bigint(4),
+    };
+    as_extension(|own| limit::set(own, role, &limits)).map(|()| Answer::Void)
 });
 
 /// Gives a role exactly what a level holds.

@@ -41,6 +41,18 @@ impl Args {
         }
     }
 
+    /// Bytes of a text or jsonb as it was given; 0 for NULL.
+    pub fn size(&self, index: usize) -> usize {
+        // SAFETY: the frame is valid, and the callers name arguments of variable length.
+        unsafe {
+            let frame = &*self.0;
+            match frame.args.as_slice(frame.nargs as usize).get(index) {
+                Some(arg) if !arg.isnull => pg_sys::toast_raw_datum_size(arg.value),
+                _ => 0,
+            }
+        }
+    }
+
     /// A text that must be given.
     pub fn text(&self, index: usize, name: &str) -> Result<String> {
         self.opt_text(index).ok_or_else(|| self.missing(index, name))
@@ -56,6 +68,10 @@ impl Args {
 
     pub fn opt_int(&self, index: usize) -> Option<i32> {
         self.value::<i32>(index)
+    }
+
+    pub fn opt_bigint(&self, index: usize) -> Option<i64> {
+        self.value::<i64>(index)
     }
 
     pub fn bool(&self, index: usize, default: bool) -> bool {

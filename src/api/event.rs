@@ -9,6 +9,6 @@ sql_function!(automate_emit_event, pg_finfo_automate_emit_event, |args| {
     let owner = access::require_owner()?;
     let name = args.text(0, "name")?;
     let payload = args.opt_json(1, "payload")?.unwrap_or(json!({}));
-    limit::admit(owner)?;
+    limit::admit(owner, args.size(1))?;
     Ok(Answer::Uuid(event::emit(owner, &name, &payload, None)?))
 });

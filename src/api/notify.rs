@@ -97,7 +97,7 @@ sql_function!(automate_preview_template, pg_finfo_automate_preview_template, |ar
 
 sql_function!(automate_notify, pg_finfo_automate_notify, |args| {
     let owner = access::require_owner()?;
-    limit::admit(owner)?;
+    limit::admit(owner, args.size(2))?;
     let id = notify::notify(&Notification {
         owner,
         template: &args.text(0, "template")?,

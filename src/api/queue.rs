@@ -36,7 +36,7 @@ sql_function!(automate_enqueue_sql, pg_finfo_automate_enqueue_sql, |args| {
     if !top_level {
         statement::check("statement", &text)?;
     }
-    limit::admit(owner)?;
+    limit::admit(owner, args.size(0) + args.size(1))?;
     let payload = json!({ "sql": text, "params": params });
     let path = pg::search_path();
     as_extension(|own| {

@@ -20,7 +20,7 @@ sql_function!(automate_drop_report, pg_finfo_automate_drop_report, |args| {
 
 sql_function!(automate_run_report, pg_finfo_automate_run_report, |args| {
     let params = args.opt_json(1, "params")?.unwrap_or(json!({}));
-    limit::admit(pg::current_user())?;
+    limit::admit(pg::current_user(), args.size(1))?;
     let id = run::start(&run::Start {
         owner: pg::current_user(),
         name: &args.text(0, "name")?,

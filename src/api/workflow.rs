@@ -68,7 +68,7 @@ sql_function!(automate_execute_workflow, pg_finfo_automate_execute_workflow, |ar
     let owner = access::require_owner()?;
     let name = args.text(0, "name")?;
     let input = args.opt_json(1, "input")?.unwrap_or_else(|| json!({}));
-    limit::admit(owner)?;
+    limit::admit(owner, args.size(1))?;
     let key = args.opt_text(3);
     workflow::start(&Start {
         owner,

@@ -3,5 +3,6 @@
 pub mod inflight;
 pub mod registry;
 pub mod trouble;
+pub mod usage;
 
 pub use registry::{Kind, State, registry};

@@ -2,6 +2,7 @@
 //! commit callbacks and exit callbacks, where nothing may wait or fail.
 
 use super::trouble::Troubles;
+use super::usage::Usage;
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::*};
@@ -237,6 +238,7 @@ pub struct Registry {
     /// Counts the changes to roles: who could not log in may be able to now.
     roles: AtomicU64,
     pub troubles: Troubles,
+    pub usage: Usage,
 }
 
 // SAFETY: atomics only, no pointers: any process may read and write at any time.
@@ -255,6 +257,7 @@ impl Registry {
             incarnation: AtomicU64::new(uuid::Uuid::now_v7().as_u64_pair().0 | 1),
             roles: AtomicU64::new(0),
             troubles: Troubles::none(),
+            usage: Usage::none(),
         }
     }
 
