@@ -108,19 +108,15 @@ unsafe fn effect_of(node: *mut pg_sys::Node) -> Effect {
                 }
             }
             T_CreatedbStmt => template_of(&*node.cast::<pg_sys::CreatedbStmt>()),
-            T_CreateExtensionStmt => {
-                if is_ours((*node.cast::<pg_sys::CreateExtensionStmt>()).extname) {
-                    Effect::Extension
-                } else {
-                    Effect::None
-                }
+            T_CreateExtensionStmt
+                if is_ours((*node.cast::<pg_sys::CreateExtensionStmt>()).extname) =>
+            {
+                Effect::Extension
             }
-            T_AlterExtensionStmt => {
-                if is_ours((*node.cast::<pg_sys::AlterExtensionStmt>()).extname) {
-                    Effect::Extension
-                } else {
-                    Effect::None
-                }
+            T_AlterExtensionStmt
+                if is_ours((*node.cast::<pg_sys::AlterExtensionStmt>()).extname) =>
+            {
+                Effect::Extension
             }
             T_AlterRoleStmt | T_DropRoleStmt => Effect::Roles,
             T_DropStmt => drops_us(&*node.cast::<pg_sys::DropStmt>()),

@@ -6,8 +6,8 @@ use super::{Errand, Flight};
 use crate::error::{Error, Failure, Result};
 use crate::notify::channel::{of_pg, parse, to_pg};
 use crate::pg;
-use crate::queue::Job;
 use crate::queue::claim::to_uuids;
+use crate::queue::{Job, Lane, due};
 use crate::spi::Own;
 use automate_core::net::Allow;
 use automate_sender::{Attachment, Kind};
@@ -59,7 +59,7 @@ pub fn claim(own: &Own, room: &Room, lease: i64) -> Result<Vec<(Flight, Prepared
     let mut left = room.total;
     let mut bytes = room.bytes;
     let mut taken: Vec<Candidate> = Vec::new();
-    for owner in owners(own)? {
+    for owner in due::roles(own, Lane::Network)? {
         let open = room.open.get(&owner).copied().unwrap_or(0);
         let limit = room.per_owner.saturating_sub(open).min(left);
         // Small refills would make every outcome a transaction of its own.
@@ -76,23 +76,6 @@ pub fn claim(own: &Own, room: &Room, lease: i64) -> Result<Vec<(Flight, Prepared
         return Ok(Vec::new());
     }
     take(own, &taken, lease)
-}
-
-/// The roles with ready network work, by skipping from role to role in the index.
-fn owners(own: &Own) -> Result<Vec<pg_sys::Oid>> {
-    let rows = own.run(
-        "WITH RECURSIVE r(owner) AS (
-            (SELECT owner::oid FROM automate.job WHERE lane = 'n' AND status = 'ready'
-             ORDER BY owner LIMIT 1)
-            UNION ALL
-            SELECT (SELECT j.owner::oid FROM automate.job AS j
-                    WHERE j.lane = 'n' AND j.status = 'ready' AND j.owner > r.owner
-                    ORDER BY j.owner LIMIT 1)
-            FROM r WHERE r.owner IS NOT NULL)
-         SELECT owner FROM r WHERE owner IS NOT NULL",
-        &[],
-    )?;
-    Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
 }
 
 /// The best ready jobs of a role that fit, one for each concurrency key.

@@ -1,5 +1,6 @@
 //! What is due, and who waits for an executor: the coordinator's questions.
 
+use super::Lane;
 use crate::error::Result;
 use crate::spi::Own;
 use crate::worker::pool::Waiting;
@@ -24,25 +25,38 @@ pub fn promote(own: &Own) -> Result<Option<i64>> {
 /// Most jobs counted of a role: enough to decide on another executor.
 const COUNTED: i64 = 64;
 
-/// The roles with ready jobs for executors, by skipping from role to role in the index.
-pub fn waiting_roles(own: &Own) -> Result<Vec<Waiting>> {
+/// The roles with ready jobs in a lane, by skipping from role to role in the index.
+pub fn roles(own: &Own, lane: Lane) -> Result<Vec<pg_sys::Oid>> {
     let rows = own.run(
         "WITH RECURSIVE r(owner) AS (
-            (SELECT owner::oid FROM automate.job WHERE lane = 's' AND status = 'ready'
+            (SELECT owner::oid FROM automate.job WHERE lane = $1 AND status = 'ready'
              ORDER BY owner LIMIT 1)
             UNION ALL
             SELECT (SELECT j.owner::oid FROM automate.job AS j
-                    WHERE j.lane = 's' AND j.status = 'ready' AND j.owner > r.owner
+                    WHERE j.lane = $1 AND j.status = 'ready' AND j.owner > r.owner
                     ORDER BY j.owner LIMIT 1)
             FROM r WHERE r.owner IS NOT NULL)
-         SELECT owner, (SELECT count(*) FROM (SELECT FROM automate.job AS j
-                        WHERE j.lane = 's' AND j.status = 'ready' AND j.owner = r.owner
-                        LIMIT $1) AS few)
-              + (SELECT count(*) FROM automate.job AS j
-                 WHERE j.status = 'running' AND j.lane = 's' AND j.owner = r.owner),
+         SELECT owner FROM r WHERE owner IS NOT NULL",
+        &[lane.letter().into()],
+    )?;
+    Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
+}
+
+/// The roles with ready jobs for executors, with what the pool wants to know of each.
+pub fn waiting_roles(own: &Own) -> Result<Vec<Waiting>> {
+    let roles = roles(own, Lane::Sql)?;
+    if roles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = own.run(
+        "SELECT r.owner, (SELECT count(*) FROM (SELECT FROM automate.job AS j
+                          WHERE j.lane = 's' AND j.status = 'ready' AND j.owner = r.owner
+                          LIMIT $1) AS few)
+                + (SELECT count(*) FROM automate.job AS j
+                   WHERE j.status = 'running' AND j.lane = 's' AND j.owner = r.owner),
                 (SELECT l.running FROM automate.role_limit AS l WHERE l.role = r.owner)
-         FROM r WHERE owner IS NOT NULL",
-        &[COUNTED.into()],
+         FROM unnest($2) AS r(owner)",
+        &[COUNTED.into(), roles.into()],
     )?;
     Ok((0..rows.len())
         .filter_map(|i| {

@@ -17,6 +17,16 @@ pub enum Lane {
     Network,
 }
 
+impl Lane {
+    /// As it stands in automate.job.lane.
+    pub fn letter(self) -> i8 {
+        match self {
+            Lane::Sql => b's' as i8,
+            Lane::Network => b'n' as i8,
+        }
+    }
+}
+
 /// A job to be.
 pub struct NewJob<'a> {
     pub kind: &'static str,
@@ -57,7 +67,6 @@ impl<'a> NewJob<'a> {
     /// Puts it in the queue; returns its id, or that of the job to do with the same dedupe key.
     pub fn put(&self, own: &Own) -> Result<Uuid> {
         let id = Uuid::now_v7();
-        let lane: i8 = if self.lane == Lane::Sql { b's' as i8 } else { b'n' as i8 };
         let inserted = own.run(
             "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, priority,
                     max_attempts, timeout_ms, dedupe_key, concurrency_key, search_path, top_level, status)
@@ -69,7 +78,7 @@ impl<'a> NewJob<'a> {
                 pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
                 self.kind.into(),
                 self.owner.into(),
-                lane.into(),
+                self.lane.letter().into(),
                 self.payload.to_string().into(),
                 self.source.into(),
                 self.run_at.into(),

@@ -211,7 +211,11 @@ impl Pool {
         for (kind, role, child, started) in ended {
             let never_came = child.clean_up();
             // One that could not connect ends within moments of its start.
-            if never_came || now - started < 1_000_000 && !access_is_fine(role) {
+            let early = never_came || now - started < 1_000_000;
+            let refused = early && !access_is_fine(role);
+            if refused {
+                self.note_trouble(kind, role, Reason::NoLogin);
+            } else if never_came {
                 self.note_trouble(kind, role, Reason::EndedEarly);
             } else if self.trouble.remove(&(kind, role)).is_some() {
                 self.clear_trouble(kind, role);
