@@ -253,10 +253,11 @@ def test_a_role_that_may_not_log_in_waits(ledger: Database, role: Callable[..., 
         enqueue(mine, "SELECT 1")
     assert "LOGIN" in (refused.value.diag.message_hint or "")
     ledger.execute(f"ALTER ROLE {ann} LOGIN")
-    ledger.execute("SELECT automate.pause()")
-    job = enqueue(mine, "SELECT 1")
+    job = enqueue(mine, "SELECT 1", run_at=ledger.one("SELECT now() + interval '1 day'"))
     before = len(cluster.log())
     ledger.execute(f"ALTER ROLE {ann} NOLOGIN")
+    # Due now, without a clock that could run ahead of the line above; resume wakes the coordinator.
+    ledger.execute("UPDATE automate.job SET run_at = now(), status = 'ready' WHERE id = %s", [job])
     ledger.execute("SELECT automate.resume()")
     why = "SELECT reason LIKE '%%LOGIN%%' FROM automate.worker_trouble WHERE role = %s::regrole"
     ledger.wait_until(why, [ann])
