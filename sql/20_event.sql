@@ -6,8 +6,12 @@ CREATE TABLE automate.event (
     payload    jsonb NOT NULL,
     owner      regrole NOT NULL,
     source     text,
+    trigger_id uuid,
+    txid       xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    trace_id   text,
     depth      integer NOT NULL,
     cause      uuid,
+    order_key  text,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE automate.event IS
@@ -17,6 +21,10 @@ COMMENT ON COLUMN automate.event.name IS 'What happened, such as order.paid.';
 COMMENT ON COLUMN automate.event.payload IS 'What the emitter said about it.';
 COMMENT ON COLUMN automate.event.owner IS 'Role that emitted it. Only rules of this role, and of roles that have its privileges, hear it.';
 COMMENT ON COLUMN automate.event.source IS 'What emitted it, such as rule:late; empty: a session.';
+COMMENT ON COLUMN automate.event.trigger_id IS 'Id in automate.trigger of the trigger that recorded it.';
+COMMENT ON COLUMN automate.event.txid IS 'Transaction that emitted it.';
+COMMENT ON COLUMN automate.event.trace_id IS 'Trace that it belongs to, 32 hexadecimal digits.';
+COMMENT ON COLUMN automate.event.order_key IS 'Listeners take events of one owner with the same key in the order in which they were emitted; empty: in any order.';
 COMMENT ON COLUMN automate.event.depth IS 'Rules that led to it, one causing the next; 0: none. At most 16.';
 COMMENT ON COLUMN automate.event.cause IS 'Rule whose action emitted it.';
 COMMENT ON COLUMN automate.event.created_at IS 'When the emitting transaction began.';

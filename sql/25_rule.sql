@@ -8,6 +8,7 @@ CREATE TABLE automate.rule (
     status        text NOT NULL,
     on_table      regclass,
     on_event      text,
+    on_trigger    uuid REFERENCES automate.trigger,
     event_like    text GENERATED ALWAYS AS (CASE WHEN pg_catalog.strpos(on_event, '*') OPERATOR(pg_catalog.>) 0 THEN
         pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
             on_event, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%') END) STORED,
@@ -17,6 +18,8 @@ CREATE TABLE automate.rule (
     condition_sql text,
     actions       jsonb NOT NULL,
     columns       text[],
+    timing        text NOT NULL DEFAULT 'after',
+    ruleset       uuid REFERENCES automate.ruleset,
     priority      integer NOT NULL,
     stop          boolean NOT NULL DEFAULT false,
     on_error      text NOT NULL DEFAULT 'skip',
@@ -32,11 +35,12 @@ CREATE TABLE automate.rule (
     updated_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT rule_name UNIQUE (owner, name),
     CONSTRAINT rule_status CHECK (
-        status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'disabled'])
+        status OPERATOR(pg_catalog.=) ANY (ARRAY['draft', 'active', 'disabled'])
         OR (status OPERATOR(pg_catalog.=) 'broken' AND last_error IS NOT NULL)),
-    CONSTRAINT rule_on CHECK (
-        (on_table IS NOT NULL AND on_event IS NULL AND operations IS NOT NULL)
-        OR (on_table IS NULL AND on_event IS NOT NULL AND operations IS NULL)),
+    CONSTRAINT rule_on CHECK (pg_catalog.num_nonnulls(on_table, on_event, on_trigger) OPERATOR(pg_catalog.=) 1
+        AND (on_table IS NULL) OPERATOR(pg_catalog.=) (operations IS NULL)),
+    CONSTRAINT rule_timing CHECK (timing OPERATOR(pg_catalog.=) 'after'
+        OR (timing OPERATOR(pg_catalog.=) 'before' AND on_table IS NOT NULL)),
     CONSTRAINT rule_columns CHECK (columns IS NULL OR 'update' OPERATOR(pg_catalog.=) ANY (operations)),
     CONSTRAINT rule_on_error CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'fail'])),
     CONSTRAINT rule_table_only CHECK (on_table IS NOT NULL OR (NOT stop AND on_error OPERATOR(pg_catalog.=) 'skip')),
@@ -46,6 +50,8 @@ CREATE TABLE automate.rule (
 CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
 CREATE INDEX rule_event_like ON automate.rule (priority) WHERE event_like IS NOT NULL;
 CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
+CREATE INDEX rule_on_trigger ON automate.rule (on_trigger) WHERE on_trigger IS NOT NULL;
+CREATE INDEX rule_ruleset ON automate.rule (ruleset) WHERE ruleset IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('automate.rule', '');
 COMMENT ON TABLE automate.rule IS
 'Rules, written by automate.create_rule and its siblings. How often a rule acted is in automate.job_history, source rule:<name>.';
@@ -53,9 +59,12 @@ COMMENT ON COLUMN automate.rule.id IS 'uuid v7.';
 COMMENT ON COLUMN automate.rule.name IS 'Unique among the rules of its owner.';
 COMMENT ON COLUMN automate.rule.description IS 'For people.';
 COMMENT ON COLUMN automate.rule.owner IS 'Role with whose rights the condition is evaluated and the actions are done, whoever writes to the table.';
-COMMENT ON COLUMN automate.rule.status IS 'active, disabled, or broken (last_error says why; automate.enable_rule checks it anew).';
+COMMENT ON COLUMN automate.rule.status IS 'draft (not published yet), active, disabled, or broken (last_error says why; automate.enable_rule checks it anew).';
 COMMENT ON COLUMN automate.rule.on_table IS 'Table whose changes it sees; for a partitioned table also those of its partitions.';
 COMMENT ON COLUMN automate.rule.on_event IS 'Name of the event it hears, or a pattern of names: * stands for any characters, as in order.*.';
+COMMENT ON COLUMN automate.rule.on_trigger IS 'Id in automate.trigger of the trigger that it is subscribed to.';
+COMMENT ON COLUMN automate.rule.timing IS 'before: its actions change or refuse the row before it is written; after: they follow the write.';
+COMMENT ON COLUMN automate.rule.ruleset IS 'Id in automate.ruleset of the set that it is in.';
 COMMENT ON COLUMN automate.rule.event_like IS 'The pattern for LIKE, if on_event is one.';
 COMMENT ON COLUMN automate.rule.operations IS 'insert, update, delete: the changes it sees. An update that leaves the row as it was is none.';
 COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over event; empty: always.';
@@ -88,20 +97,24 @@ CREATE FUNCTION automate.create_rule(
     actions     jsonb,
     on_table    regclass DEFAULT NULL,
     on_event    text DEFAULT NULL,
+    on_trigger  text DEFAULT NULL,
     operations  text[] DEFAULT '{insert,update}',
     condition   text DEFAULT NULL,
     conditions  jsonb DEFAULT NULL,
     columns     text[] DEFAULT NULL,
+    timing      text DEFAULT 'after',
+    ruleset     text DEFAULT NULL,
     priority    integer DEFAULT 100,
     stop        boolean DEFAULT false,
     valid_from  timestamptz DEFAULT NULL,
     valid_until timestamptz DEFAULT NULL,
     on_error    text DEFAULT 'skip',
+    draft       boolean DEFAULT false,
     enabled     boolean DEFAULT true,
     description text DEFAULT NULL)
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_rule';
-COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, boolean, text) IS
+COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text, text[], text, jsonb, text[], text, text, integer, boolean, timestamptz, timestamptz, text, boolean, boolean, text) IS
 'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}, {"report": name, "params": {...}}, {"task": name}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
 
 CREATE FUNCTION automate.alter_rule(

@@ -19,7 +19,7 @@ pub const ROUND: [fn(&Own) -> Result<()>; 10] = [
     |own| crate::report::forget(own, guc::history_retention_s()),
     |own| crate::task::forget(own, guc::history_retention_s()),
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
-    crate::rule::define::disown_dropped_tables,
+    crate::rule::steer::disown_dropped_tables,
 ];
 
 fn keep_history(own: &Own) -> Result<()> {

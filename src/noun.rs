@@ -6,10 +6,13 @@ use crate::pg;
 use crate::spi::Own;
 use automate_core::suggest;
 use pgrx::prelude::*;
+use uuid::Uuid;
 
 /// A kind of thing with a table of its own.
 pub struct Noun {
     word: &'static str,
+    /// The one of name $2 that role $1 may use, its own first.
+    find: &'static str,
     /// The function that makes one.
     maker: &'static str,
     /// The names that role $1 may use, the name $2 first if it is among them.
@@ -33,6 +36,11 @@ macro_rules! noun {
     ($word:literal, $maker:literal, $help:expr) => {
         Noun {
             word: $word,
+            find: concat!(
+                "SELECT id FROM automate.",
+                $word,
+                " WHERE name = $2 AND pg_has_role($1, owner, 'USAGE') ORDER BY owner = $1 DESC, owner LIMIT 1"
+            ),
             maker: $maker,
             names: concat!(
                 "SELECT DISTINCT name, name = $2 FROM automate.",
@@ -47,8 +55,10 @@ macro_rules! noun {
 pub static CHANNEL: Noun = noun!("channel", "create_channel");
 pub static REPORT: Noun = noun!("report", "create_report");
 pub static RULE: Noun = noun!("rule", "create_rule");
+pub static RULESET: Noun = noun!("ruleset", "create_ruleset");
 pub static TASK: Noun = noun!("task", "schedule_task");
 pub static TEMPLATE: Noun = noun!("template", "create_template");
+pub static TRIGGER: Noun = noun!("trigger", "create_trigger");
 pub static WORKFLOW: Noun = noun!(
     "workflow",
     "create_workflow",
@@ -68,6 +78,16 @@ impl Noun {
         match known.first() {
             Some(first) if first == name => Ok(()),
             _ => Err(self.refuse(role, name, &known)),
+        }
+    }
+
+    /// The id of what a name means to a role: its own first, then what roles own whose privileges
+    /// it has.
+    pub fn id(&self, own: &Own, role: pg_sys::Oid, name: &str) -> Result<Uuid> {
+        let found: Option<pgrx::Uuid> = own.one(self.find, &[role.into(), name.into()])?;
+        match found {
+            Some(id) => Ok(Uuid::from_bytes(*id.as_bytes())),
+            None => Err(self.missing(own, role, name)),
         }
     }
 

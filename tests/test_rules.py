@@ -255,7 +255,7 @@ def test_only_the_rows_there_are(orders: Database) -> None:
 
 @pytest.mark.parametrize(("arguments", "state", "hint"), [
     ("'x', '[{\"emit\": \"e\"}]'", "22023", "on_table"),
-    ("'x', '[{\"emit\": \"e\"}]', on_table => 'orders', on_event => 'e'", "22023", "two rules"),
+    ("'x', '[{\"emit\": \"e\"}]', on_table => 'orders', on_event => 'e'", "22023", "rule for each"),
     ("'', '[{\"emit\": \"e\"}]', on_table => 'orders'", "22023", "big_order"),
     ("'x', '[{\"emti\": \"e\"}]', on_table => 'orders'", "22023", "emit"),
     ("'x', '[]', on_table => 'orders'", "22023", "emit"),

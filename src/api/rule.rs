@@ -3,6 +3,7 @@
 use super::args::Answer;
 use crate::rule::alter::{self, Changes};
 use crate::rule::define::{self, Definition};
+use crate::rule::steer;
 use crate::{access, sql_function};
 
 sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
@@ -12,17 +13,21 @@ sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
         actions: args.json(1, "actions")?,
         on_table: args.oid(2),
         on_event: args.opt_text(3),
-        operations: args.opt_texts(4, "operations")?.unwrap_or_default(),
-        condition: args.opt_text(5),
-        conditions: args.opt_json(6, "conditions")?,
-        columns: args.opt_texts(7, "columns")?,
-        priority: args.int(8, 100),
-        stop: args.bool(9, false),
-        valid_from: args.timestamp(10),
-        valid_until: args.timestamp(11),
-        on_error: args.opt_text(12).unwrap_or_else(|| "skip".into()),
-        enabled: args.bool(13, true),
-        description: args.opt_text(14),
+        on_trigger: args.opt_text(4),
+        operations: args.opt_texts(5, "operations")?.unwrap_or_default(),
+        condition: args.opt_text(6),
+        conditions: args.opt_json(7, "conditions")?,
+        columns: args.opt_texts(8, "columns")?,
+        timing: args.opt_text(9).unwrap_or_else(|| "after".into()),
+        ruleset: args.opt_text(10),
+        priority: args.int(11, 100),
+        stop: args.bool(12, false),
+        valid_from: args.timestamp(13),
+        valid_until: args.timestamp(14),
+        on_error: args.opt_text(15).unwrap_or_else(|| "skip".into()),
+        draft: args.bool(16, false),
+        enabled: args.bool(17, true),
+        description: args.opt_text(18),
     };
     Ok(Answer::Uuid(define::create(owner, &definition)?))
 });
@@ -46,16 +51,16 @@ sql_function!(automate_alter_rule, pg_finfo_automate_alter_rule, |args| {
 });
 
 sql_function!(automate_drop_rule, pg_finfo_automate_drop_rule, |args| {
-    define::remove(access::require_owner()?, &args.text(0, "name")?)?;
+    steer::remove(access::require_owner()?, &args.text(0, "name")?)?;
     Ok(Answer::Void)
 });
 
 sql_function!(automate_enable_rule, pg_finfo_automate_enable_rule, |args| {
-    define::enable(access::require_owner()?, &args.text(0, "name")?)?;
+    steer::enable(access::require_owner()?, &args.text(0, "name")?)?;
     Ok(Answer::Void)
 });
 
 sql_function!(automate_disable_rule, pg_finfo_automate_disable_rule, |args| {
-    define::disable(access::require_owner()?, &args.text(0, "name")?)?;
+    steer::disable(access::require_owner()?, &args.text(0, "name")?)?;
     Ok(Answer::Void)
 });

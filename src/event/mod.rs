@@ -52,8 +52,29 @@ fn check_size(name: &str, payload: &str) -> Result<()> {
     Ok(())
 }
 
+/// An event to be.
+pub struct Emission<'a> {
+    pub owner: pg_sys::Oid,
+    pub name: &'a str,
+    pub payload: &'a Value,
+    /// What emits it, such as rule:late.
+    pub source: Option<&'a str>,
+    /// The trigger that records it.
+    pub trigger: Option<Uuid>,
+    /// Events of one owner and key are taken in order.
+    pub order_key: Option<&'a str>,
+}
+
+impl<'a> Emission<'a> {
+    /// An event that nobody's trigger records, in no order.
+    pub fn new(owner: pg_sys::Oid, name: &'a str, payload: &'a Value) -> Self {
+        Emission { owner, name, payload, source: None, trigger: None, order_key: None }
+    }
+}
+
 /// Records an event in the current transaction and queues a job for each rule that hears it.
-pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str>) -> Result<Uuid> {
+pub fn emit(emission: &Emission) -> Result<Uuid> {
+    let Emission { owner, name, payload, source, trigger, order_key } = *emission;
     check_name(name)?;
     let depth = cause::depth();
     if depth >= cause::MAX_DEPTH {
@@ -71,8 +92,8 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
     let id = Uuid::now_v7();
     as_extension(|own| {
         own.run(
-            "INSERT INTO automate.event (id, name, payload, owner, source, depth, cause)
-             VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4, $5, $6, $7)",
+            "INSERT INTO automate.event (id, name, payload, owner, source, depth, cause, trigger_id, order_key)
+             VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4, $5, $6, $7, $8, $9)",
             &[
                 key(id).into(),
                 name.into(),
@@ -81,9 +102,11 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
                 source.into(),
                 depth.into(),
                 cause::rule().map(key).into(),
+                trigger.map(key).into(),
+                order_key.into(),
             ],
         )?;
-        let listeners = listeners(own, name, owner)?;
+        let listeners = listeners(own, emission)?;
         if listeners.is_empty() {
             return Ok(id);
         }
@@ -108,17 +131,20 @@ pub fn emit(owner: pg_sys::Oid, name: &str, payload: &Value, source: Option<&str
 }
 
 /// The rules on an event whose owner may know what the emitter says.
-fn listeners(own: &Own, name: &str, emitter: pg_sys::Oid) -> Result<Vec<Listener>> {
+fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
+    let Emission { owner: emitter, name, trigger, .. } = *emission;
     let rows = own.run(
         "SELECT id, name, owner::oid, priority, search_path
          FROM (SELECT * FROM automate.rule WHERE on_event = $1
                UNION ALL
-               SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like) AS r
+               SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like
+               UNION ALL
+               SELECT * FROM automate.rule WHERE on_trigger = $2) AS r
          WHERE status = 'active'
            AND (valid_from IS NULL OR valid_from <= clock_timestamp())
            AND (valid_until IS NULL OR clock_timestamp() < valid_until)
          ORDER BY priority, name",
-        &[name.into()],
+        &[name.into(), trigger.map(key).into()],
     )?;
     let mut found = Vec::new();
     for i in 0..rows.len() {

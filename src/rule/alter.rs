@@ -1,6 +1,7 @@
 //! Changing a rule: what is given replaces what was, and all of it is looked at anew.
 
 use super::define::{self, Definition};
+use super::store;
 use crate::error::{Error, Result};
 use crate::noun::RULE;
 use crate::spi::own::as_role;
@@ -30,7 +31,7 @@ pub fn alter(user: pg_sys::Oid, name: &str, changes: Changes) -> Result<i32> {
     let (id, owner, mut definition) = as_extension(|own| read(own, user, name))?;
     changes.apply(&mut definition);
     let checked = as_role(owner, || define::check(owner, &definition))?;
-    as_extension(|own| define::store(own, id, owner, &definition, &checked))
+    as_extension(|own| store::store(own, id, owner, &definition, &checked))
 }
 
 impl Changes {
@@ -63,7 +64,9 @@ fn read(own: &Own, user: pg_sys::Oid, name: &str) -> Result<(Uuid, pg_sys::Oid, 
     let rows = own.run(
         "SELECT id, owner::pg_catalog.oid, actions::pg_catalog.text, on_table::pg_catalog.oid, on_event, operations,
                 condition, conditions::pg_catalog.text, columns, priority, stop, valid_from, valid_until, on_error,
-                status <> 'disabled', description
+                status <> 'disabled', description, timing, status = 'draft',
+                (SELECT s.name FROM automate.ruleset AS s WHERE s.id = ruleset),
+                (SELECT t.name FROM automate.trigger AS t WHERE t.id = on_trigger)
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1 FOR UPDATE",
         &[name.into(), user.into()],
@@ -80,15 +83,19 @@ fn read(own: &Own, user: pg_sys::Oid, name: &str) -> Result<(Uuid, pg_sys::Oid, 
         actions: json(3)?.unwrap_or_default(),
         on_table: rows.get(0, 4),
         on_event: rows.get(0, 5),
+        on_trigger: rows.get(0, 20),
         operations: rows.get(0, 6).unwrap_or_default(),
         condition: rows.get(0, 7),
         conditions: json(8)?,
         columns: rows.get(0, 9),
+        timing: rows.get(0, 17).unwrap_or_default(),
+        ruleset: rows.get(0, 19),
         priority: rows.get(0, 10).unwrap_or(100),
         stop: rows.get(0, 11).unwrap_or(false),
         valid_from: rows.get(0, 12),
         valid_until: rows.get(0, 13),
         on_error: rows.get(0, 14).unwrap_or_default(),
+        draft: rows.get(0, 18).unwrap_or(false),
         enabled: rows.get(0, 15).unwrap_or(true),
         description: rows.get(0, 16),
     };

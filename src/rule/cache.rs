@@ -431,7 +431,7 @@ fn has_delicate_columns(descriptor: pg_sys::TupleDesc) -> bool {
 
 /// Checks that the owner may still see the table's rows.
 fn check_rights(table: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
-    super::define::check_rights(table, owner)
+    super::rights::check_rights(table, owner)
 }
 
 fn compile(

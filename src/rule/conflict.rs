@@ -113,7 +113,7 @@ fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
 
 /// Analyses a rule's condition as its owner; None for a rule that cannot work as things are.
 fn ready(table: pg_sys::Oid, rule: &Rule) -> Option<Ready<'_>> {
-    super::define::check_rights(table, rule.owner).ok()?;
+    super::rights::check_rights(table, rule.owner).ok()?;
     let none = Ready { rule, clauses: std::ptr::null_mut() };
     let Some(text) = &rule.condition else { return Some(none) };
     let text = CString::new(text.as_str()).ok()?;

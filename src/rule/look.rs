@@ -1,8 +1,8 @@
 //! A rule on a table as those see it who look into it: found by its name, and tried with the rights
 //! and the settings of its owner, read only.
 
-use super::define::check_rights;
 use super::expression::{self, Sides};
+use super::rights::check_rights;
 use crate::error::{Error, Failure, Result, shown};
 use crate::noun::RULE;
 use crate::pg;

@@ -17,6 +17,9 @@ pub mod look;
 pub mod matched;
 pub mod perform;
 pub mod print;
+pub mod rights;
+pub mod steer;
+pub mod store;
 pub mod terms;
 pub mod trial;
 

@@ -2,6 +2,7 @@
 
 use super::{cause, fault};
 use crate::error::{Error, Failure, Result, shown};
+use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
 use crate::noun::RULE;
 use crate::queue::Job;
@@ -9,7 +10,7 @@ use crate::queue::finish::Outcome;
 use crate::spi::{as_extension, statement};
 use crate::task::steer;
 use crate::workflow::{self, Start};
-use crate::{event, pg, report};
+use crate::{pg, report};
 use automate_core::rule::action::{self, Action, Rendered};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -182,7 +183,8 @@ fn act(action: &Rendered, source: &str) -> Result<()> {
             })?;
         }
         Rendered::Emit { name, payload } => {
-            event::emit(owner, name, payload, Some(source))?;
+            let source = Some(source);
+            event::emit(&Emission { source, ..Emission::new(owner, name, payload) })?;
         }
         Rendered::Report { name, params } => {
             let (formats, deliver, source) = (None, None, Some(source));

@@ -3,10 +3,11 @@
 use super::failure;
 use super::known::Known;
 use crate::error::{Error, Failure};
+use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
+use crate::pg;
 use crate::spi::{statement, step};
 use crate::worker::executor::TimeLimit;
-use crate::{event, pg};
 use automate_core::object::kind;
 use automate_core::workflow::{Command, Expect, ResultShape, WorkflowError};
 use pgrx::prelude::*;
@@ -142,7 +143,8 @@ pub fn emit(event: &Value, owner: pg_sys::Oid, source: &str) -> Result<(), Workf
     let name = event["type"].as_str().unwrap_or_default();
     let payload = event.get("data").cloned().unwrap_or_else(|| json!({}));
     step::in_subtransaction(|| {
-        event::emit(owner, name, &payload, Some(source)).unwrap_or_else(|e| e.raise());
+        event::emit(&Emission { source: Some(source), ..Emission::new(owner, name, &payload) })
+            .unwrap_or_else(|e| e.raise());
     })
     .map_err(|failure| failure::of_sql(&failure, false))
 }

@@ -1,0 +1,94 @@
+//! Writing a rule into its table.
+
+use super::cache;
+use super::define::{Checked, Definition, Source};
+use crate::error::{Error, Result};
+use crate::noun::RULE;
+use crate::spi::Own;
+use pgrx::prelude::*;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()> {
+    let there: Option<bool> = own.one(
+        "SELECT true FROM automate.rule WHERE owner = $1 AND name = $2",
+        &[owner.into(), name.into()],
+    )?;
+    match there {
+        None => Ok(()),
+        Some(_) => Err(RULE
+            .duplicate(owner, name)
+            .with_hint("Drop it first, in the same transaction: SELECT automate.drop_rule(name).")),
+    }
+}
+
+/// Writes a rule, or the next version of it, and tells every session; returns the version.
+pub(super) fn store(
+    own: &Own,
+    id: Uuid,
+    owner: pg_sys::Oid,
+    d: &Definition,
+    checked: &Checked,
+) -> Result<i32> {
+    let key = |id: Uuid| pgrx::Uuid::from_bytes(*id.as_bytes());
+    let (relid, operations, event, trigger) = match &checked.source {
+        Source::Table { relid, operations, .. } => {
+            (Some(*relid), Some(operations.clone()), None, None)
+        }
+        Source::Event(name) => (None, None, Some(*name), None),
+        Source::Trigger(id) => (None, None, None, Some(key(*id))),
+    };
+    let status = match (d.draft, d.enabled) {
+        (true, _) => "draft",
+        (false, true) => "active",
+        (false, false) => "disabled",
+    };
+    // SAFETY: reads a process-local variable.
+    let session = unsafe { pg_sys::GetSessionUserId() };
+    let version: Option<i32> = own.one(
+        "INSERT INTO automate.rule AS r (id, name, description, owner, status, on_table, on_event, operations,
+                condition, conditions, condition_sql, actions, priority, search_path, created_by,
+                columns, stop, valid_from, valid_until, on_error, on_trigger, timing, ruleset)
+         VALUES ($1, $2, $3, $4, $5, $6::pg_catalog.oid, $7, $8, $9,
+                $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
+                $16, $17, $18, $19, $20, $21, $22, $23)
+         ON CONFLICT (id) DO UPDATE SET (description, status, operations, condition, conditions, condition_sql,
+                actions, priority, search_path, columns, stop, valid_from, valid_until, on_error, timing, ruleset,
+                version, errors, last_error, last_error_at, updated_at)
+              = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.operations, EXCLUDED.condition,
+                EXCLUDED.conditions, EXCLUDED.condition_sql, EXCLUDED.actions, EXCLUDED.priority,
+                EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
+                EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, r.version + 1, 0, NULL, NULL, pg_catalog.now())
+         RETURNING version",
+        &[
+            pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
+            d.name.as_str().into(),
+            d.description.as_deref().into(),
+            owner.into(),
+            status.into(),
+            relid.into(),
+            event.into(),
+            operations.into(),
+            d.condition.as_deref().into(),
+            d.conditions.as_ref().map(Value::to_string).into(),
+            checked.generated.as_deref().into(),
+            d.actions.to_string().into(),
+            d.priority.into(),
+            checked.path.as_str().into(),
+            session.into(),
+            d.columns.clone().into(),
+            d.stop.into(),
+            d.valid_from.into(),
+            d.valid_until.into(),
+            d.on_error.as_str().into(),
+            trigger.into(),
+            d.timing.as_str().into(),
+            checked.ruleset.map(key).into(),
+        ],
+    )?;
+    if let Some(relid) = relid {
+        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
+        cache::announce(own, relid)?;
+    }
+    version.ok_or_else(|| Error::Internal("a rule was not written".into()))
+}
