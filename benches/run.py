@@ -26,6 +26,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from rules import rules  # noqa: E402
 from support.cluster import Cluster, free_port  # noqa: E402
 from support.http import HttpServer  # noqa: E402
 from support.polling import poll  # noqa: E402
@@ -284,7 +285,7 @@ def quiet(connection: Connection, query: str) -> bool:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    part.__name__: part for part in (limits, latency, jobs, workflows, bulk, webhooks, mails, idle)
+    part.__name__: part for part in (limits, latency, jobs, workflows, bulk, rules, webhooks, mails, idle)
 }
 
 

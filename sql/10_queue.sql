@@ -22,8 +22,8 @@ CREATE TABLE automate.job (
     search_path     text,
     enqueued_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
     last_error      text,
-    payload         jsonb NOT NULL
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+    payload         json NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX job_ready ON automate.job (lane, owner, priority, id) WHERE status OPERATOR(pg_catalog.=) 'ready';
 CREATE INDEX job_scheduled ON automate.job (run_at) WHERE status OPERATOR(pg_catalog.=) 'scheduled';
 CREATE INDEX job_running ON automate.job (lease) WHERE status OPERATOR(pg_catalog.=) 'running';

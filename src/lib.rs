@@ -58,5 +58,6 @@ pub extern "C-unwind" fn _PG_init() {
     }
     shmem::registry::init();
     utility::init();
+    rule::pending::init();
     worker::spawn::register_launcher();
 }

@@ -40,6 +40,12 @@ pub mod c {
             kind: c_int,
             construct: *const c_char,
         ) -> *mut pg_sys::Node;
+        pub fn FunctionCall2Coll(
+            function: *mut pg_sys::FmgrInfo,
+            collation: pg_sys::Oid,
+            a: pg_sys::Datum,
+            b: pg_sys::Datum,
+        ) -> pg_sys::Datum;
         pub fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
         /// Calls a walker, which must not fail, for each part of an expression.
         #[cfg_attr(

@@ -1,6 +1,7 @@
 //! Commands that want a database to themselves, or that bring and take the extension: our workers
 //! make way, and come back when the command is over.
 
+use crate::rule::pending;
 use crate::shmem::{Kind, State, registry};
 use crate::{pg, wake};
 use pgrx::prelude::*;
@@ -89,6 +90,10 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+    }
+    // COPY fires the triggers of its rows here.
+    if pending::is_any() {
+        pending::write().unwrap_or_else(|e| e.raise());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rules of a table as this session has compiled them: loaded at the table's first change,
 //! loaded anew after anything they depend on has changed.
 
+use super::asks;
 use super::expression::{self, Sides};
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
@@ -350,7 +351,7 @@ fn load(relation: pg_sys::Relation) -> Result<Rules> {
     let (schema, table) = name_of(root);
     let tests = tests(&rules);
     Ok(Rules {
-        index: (tests.len() >= index::WORTH_IT).then(|| index_of(&tests)),
+        index: (tests.len() >= index::WORTH_IT).then(|| index_of(&tests, context)),
         tests,
         guarded: guarded(&rules),
         operations: rules.iter().fold(0, |all, rule| all | rule.operations),
@@ -379,14 +380,14 @@ fn tests(rules: &[Rule]) -> Vec<Test> {
     rules.iter().enumerate().filter_map(of).collect()
 }
 
-fn index_of(tests: &[Test]) -> Index {
-    let asks = |test: &Test| {
+fn index_of(tests: &[Test], context: pg_sys::MemoryContext) -> Index {
+    let ask = |test: &Test| {
         // SAFETY: null, or a state that keeps the expression from which it was made.
-        unsafe {
-            if test.state.is_null() { None } else { index::equality((*test.state).expr.cast()) }
-        }
+        unsafe { if test.state.is_null() { None } else { asks::of((*test.state).expr.cast()) } }
     };
-    Index::of(tests.iter().map(|test| (*test, asks(test))).collect())
+    let tests = tests.iter().map(|test| (*test, ask(test))).collect();
+    // SAFETY: the expressions are in the context, which is freed after the index.
+    unsafe { Index::of(tests, context) }
 }
 
 fn guarded(rules: &[Rule]) -> Vec<u32> {

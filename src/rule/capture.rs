@@ -153,22 +153,25 @@ fn check_owner(relation: pg_sys::Relation) -> Result<()> {
         .with_hint("SET LOCAL automate.skip_rules = off before you write to it."))
 }
 
-/// The rules whose plain conditions match, all under one guard.
+/// The rules whose plain conditions match.
 fn plain_hits(rules: &Rules, change: &Change) -> Vec<u32> {
-    let mut hits: Vec<u32> = Vec::new();
     if rules.tests.is_empty() {
-        return hits;
+        return Vec::new();
     }
     let econtext = place(rules, change);
-    let chosen;
-    let tests = match &rules.index {
-        None => rules.tests.as_slice(),
-        Some(index) => {
-            // SAFETY: a row of the table, or its row of NULLs.
-            chosen = unsafe { index.candidates((*econtext).ecxt_outertuple) };
-            chosen.as_slice()
-        }
+    let Some(index) = &rules.index else { return matching(&rules.tests, change, econtext) };
+    // SAFETY: rows of the table, or its row of NULLs; plain conditions do not look into the index.
+    let mut hits = unsafe {
+        let (new, old) = ((*econtext).ecxt_outertuple, (*econtext).ecxt_innertuple);
+        index.with_candidates(new, old, |tests| matching(tests, change, econtext))
     };
+    hits.sort_unstable();
+    hits
+}
+
+/// The rules of the tests that a change passes, all under one guard.
+fn matching(tests: &[Test], change: &Change, econtext: *mut pg_sys::ExprContext) -> Vec<u32> {
+    let mut hits: Vec<u32> = Vec::new();
     let mut few = [0u32; 16];
     let (tests, count) = (tests.as_ptr(), tests.len());
     let many = count > few.len();
@@ -186,9 +189,6 @@ fn plain_hits(rules: &Rules, change: &Change) -> Vec<u32> {
         unsafe { hits.set_len(found) };
     } else if found > 0 {
         hits.extend_from_slice(&few[..found]);
-    }
-    if rules.index.is_some() {
-        hits.sort_unstable();
     }
     hits
 }

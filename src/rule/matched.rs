@@ -1,17 +1,18 @@
-//! A match becomes a job: what changed as JSON, in the queue, in the writer's transaction.
+//! A match becomes a job: what changed as JSON, for the queue, in the writer's transaction.
 
 use super::cache::{DELETE, INSERT, Rule, Rules};
 use super::capture::{self, Change};
-use super::cause;
+use super::{cause, pending};
 use crate::error::Result;
 use crate::spi::own::as_role;
-use crate::spi::{Own, as_extension, step};
-use crate::{guc, pg, wake};
-use pgrx::datum::DatumWithOid;
+use crate::spi::step;
+use crate::{guc, pg};
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
-use uuid::Uuid;
+use std::fmt::Write;
+use std::rc::Rc;
 
 /// The rows of a change as JSON texts; `null` where there is none.
 struct Documents {
@@ -21,60 +22,44 @@ struct Documents {
     truncated: bool,
 }
 
-/// A jsonb that is a datum already.
-struct Made(pg_sys::Datum);
-
-impl IntoDatum for Made {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.0)
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::JSONBOID
-    }
+/// The part of a payload that the matches of a statement have in common, and what it is good for.
+struct Envelope {
+    round: u64,
+    rules: usize,
+    operation: u8,
+    writer: pg_sys::Oid,
+    truncated: bool,
+    text: Rc<str>,
 }
 
-/// Queues a job for each rule that matched.
-pub fn put(rules: &Rules, hits: &[u32], change: &Change) -> Result<()> {
+thread_local! {
+    static ENVELOPE: RefCell<Option<Envelope>> = const { RefCell::new(None) };
+}
+
+/// Gathers a job for each rule that matched.
+pub fn put(rules: &Rc<Rules>, hits: &[u32], change: &Change) -> Result<()> {
     let Some(first) = hits.first().map(|hit| &rules.rules[*hit as usize]) else { return Ok(()) };
-    let writer = pg::role_name(pg::current_user());
     let (mut documents, failure) = documents(rules, first, change);
     if let Some(failure) = failure {
         capture::pass_over(rules, hits[0], failure)?;
     }
-    let mut payloads = Vec::with_capacity(hits.len());
     for hit in hits {
         let rule = &rules.rules[*hit as usize];
-        let mut text = payload(rules, rule, change, writer.as_deref(), &documents);
+        let mut text = payload(rules, rule, change, &documents);
         if text.len() > guc::max_payload_bytes() && !documents.truncated {
             documents = key_only(change);
-            text = payload(rules, rule, change, writer.as_deref(), &documents);
+            text = payload(rules, rule, change, &documents);
         }
-        let (datum, truncated) = to_jsonb(rules, rule, change, writer.as_deref(), text)?;
-        documents.truncated |= truncated;
-        payloads.push((rule, datum));
+        if rules.delicate && !documents.truncated {
+            // Rows with json in them may hold what jsonb refuses: then their keys.
+            if let Err(failure) = step::in_subtransaction(|| check_jsonb(&text)) {
+                capture::pass_over(rules, *hit, failure)?;
+                documents = key_only(change);
+                text = payload(rules, rule, change, &documents);
+            }
+        }
+        pending::add(rules, *hit, text)?;
     }
-    as_extension(|own| payloads.iter().try_for_each(|(rule, datum)| put_one(own, rule, *datum)))
-}
-
-fn put_one(own: &Own, rule: &Rule, payload: pg_sys::Datum) -> Result<()> {
-    // SAFETY: the datum is a jsonb made in this transaction's memory.
-    let payload = unsafe { DatumWithOid::new(Made(payload), pg_sys::JSONBOID) };
-    own.run(
-        "INSERT INTO automate.job (id, kind, status, owner, priority, run_at, max_attempts, lane,
-                                   source, search_path, payload)
-         VALUES ($1, 'rule', 'ready', $2, $3, pg_catalog.now(), $4, 's', $5, $6, $7)",
-        &[
-            pgrx::Uuid::from_bytes(*Uuid::now_v7().as_bytes()).into(),
-            rule.owner.into(),
-            rule.priority.into(),
-            super::ATTEMPTS.into(),
-            format!("rule:{}", rule.name).into(),
-            rule.search_path.to_string_lossy().into_owned().into(),
-            payload,
-        ],
-    )?;
-    wake::arm_role(rule.owner);
     Ok(())
 }
 
@@ -118,8 +103,21 @@ fn raw_size(slot: *mut pg_sys::TupleTableSlot) -> usize {
         let attributes = (*descriptor).attrs.as_slice(count);
         (0..count)
             .filter(|i| attributes[*i].attlen == -1 && !*(*slot).tts_isnull.add(*i))
-            .map(|i| pg_sys::toast_raw_datum_size(*(*slot).tts_values.add(i)))
+            .map(|i| raw_datum_size(*(*slot).tts_values.add(i)))
             .sum()
+    }
+}
+
+/// Only values that are stored elsewhere or compressed need a call to learn their size.
+unsafe fn raw_datum_size(datum: pg_sys::Datum) -> usize {
+    // SAFETY: the caller passes a varlena.
+    unsafe {
+        let value = datum.cast_mut_ptr::<pg_sys::varlena>().cast_const();
+        if pgrx::varlena::varatt_is_1b_e(value) || pgrx::varlena::varatt_is_4b_c(value) {
+            pg_sys::toast_raw_datum_size(datum)
+        } else {
+            pgrx::varlena::varsize_any(value)
+        }
     }
 }
 
@@ -187,14 +185,45 @@ fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Valu
 }
 
 /// What the executor is given.
-fn payload(
-    rules: &Rules,
-    rule: &Rule,
-    change: &Change,
-    writer: Option<&str>,
-    documents: &Documents,
-) -> String {
-    let operation = match change.operation {
+fn payload(rules: &Rc<Rules>, rule: &Rule, change: &Change, documents: &Documents) -> String {
+    let event = envelope(rules, change, documents.truncated);
+    let mut text =
+        String::with_capacity(documents.new.len() + documents.old.len() + event.len() + 96);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{{\"rule\":\"{}\",\"depth\":{},\"event\":{event},\"new\":{},\"old\":{}}}",
+        rule.id,
+        cause::depth() + 1,
+        documents.new,
+        documents.old
+    );
+    text
+}
+
+/// The change as rules' actions see it in `event`; the same for all rows of a statement.
+fn envelope(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
+    let (round, operation, writer) = (pending::round(), change.operation, pg::current_user());
+    let set = Rc::as_ptr(rules) as usize;
+    ENVELOPE.with_borrow_mut(|kept| {
+        if let Some(kept) = kept
+            && kept.round == round
+            && kept.rules == set
+            && kept.operation == operation
+            && kept.writer == writer
+            && kept.truncated == truncated
+        {
+            return kept.text.clone();
+        }
+        let text: Rc<str> = event(rules, operation, writer, truncated).to_string().into();
+        *kept =
+            Some(Envelope { round, rules: set, operation, writer, truncated, text: text.clone() });
+        text
+    })
+}
+
+fn event(rules: &Rules, operation: u8, writer: pg_sys::Oid, truncated: bool) -> Value {
+    let operation = match operation {
         INSERT => "insert",
         DELETE => "delete",
         _ => "update",
@@ -207,54 +236,26 @@ fn payload(
         "table": rules.table,
         "txid": transaction,
         "at": pg::iso(pg::now()),
-        "user": writer,
+        "user": pg::role_name(writer),
         "depth": cause::depth(),
     });
     if let (Some(partition), Some(event)) = (&rules.partition, event.as_object_mut()) {
         event.insert("partition".into(), json!(partition));
     }
-    if let (true, Some(event)) = (documents.truncated, event.as_object_mut()) {
+    if let (true, Some(event)) = (truncated, event.as_object_mut()) {
         event.insert("truncated".into(), json!(true));
     }
-    format!(
-        "{{\"rule\":\"{}\",\"depth\":{},\"event\":{event},\"new\":{},\"old\":{}}}",
-        rule.id,
-        cause::depth() + 1,
-        documents.new,
-        documents.old
-    )
+    event
 }
 
-/// The payload as jsonb. Rows with json in them may hold what jsonb refuses: then their keys.
-fn to_jsonb(
-    rules: &Rules,
-    rule: &Rule,
-    change: &Change,
-    writer: Option<&str>,
-    text: String,
-) -> Result<(pg_sys::Datum, bool)> {
-    if !rules.delicate {
-        return Ok((jsonb(text), false));
-    }
-    match step::in_subtransaction(|| jsonb(text)) {
-        Ok(datum) => Ok((datum, false)),
-        Err(failure) => {
-            let index = rules.rules.iter().position(|r| r.id == rule.id).unwrap_or(0);
-            capture::pass_over(rules, index as u32, failure)?;
-            let text = payload(rules, rule, change, writer, &key_only(change));
-            Ok((jsonb(text), true))
-        }
-    }
-}
-
-fn jsonb(text: String) -> pg_sys::Datum {
+/// Raises PostgreSQL's error for what jsonb refuses.
+fn check_jsonb(text: &str) {
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: jsonb_in reads a C string and answers a palloc'd datum.
     unsafe {
         pgrx::direct_function_call_as_datum(
             pg_sys::jsonb_in,
             &[Some(pg_sys::Datum::from(text.as_ptr()))],
-        )
-        .unwrap_or(pg_sys::Datum::from(0))
+        );
     }
 }

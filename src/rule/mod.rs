@@ -1,6 +1,7 @@
 //! Rules: conditions on data changes and events, and the actions that follow.
 
 pub mod alter;
+pub mod asks;
 pub mod backtest;
 pub mod cache;
 pub mod capture;
@@ -15,8 +16,10 @@ pub mod fault;
 pub mod index;
 pub mod look;
 pub mod matched;
+pub mod pending;
 pub mod perform;
 pub mod print;
+pub mod range;
 pub mod rights;
 pub mod steer;
 pub mod store;
