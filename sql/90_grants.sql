@@ -18,7 +18,7 @@ INSERT INTO automate.privilege (level, object)
 SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'enqueue_sql', 'retry_job', 'cancel_job', 'worker_trouble', 'worker_trouble_json',
-    'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
+    'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
     'rule_test', 'add_rule_test', 'drop_rule_test', 'test_rule', 'test_rule_json', 'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'rule_conflicts', 'rule_conflicts_json',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
@@ -34,7 +34,7 @@ SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
 UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
-    'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
+    'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
     'run', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
 UNION ALL
 SELECT 'admin', o FROM pg_catalog.unnest(ARRAY['see_all', 'pause', 'resume', 'grant_usage', 'revoke_usage', 'limit_role']) AS o;

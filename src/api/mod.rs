@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod args;
+pub mod counter;
 pub mod event;
 pub mod insight;
 pub mod notify;

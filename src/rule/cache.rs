@@ -5,6 +5,7 @@ use super::asks;
 use super::expression::{self, Sides};
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
+use super::tally::Tally;
 use super::terms::{self, Terms};
 use crate::error::{Error, Failure, Result};
 use crate::pg;
@@ -85,6 +86,7 @@ pub struct Rules {
     pub partition: Option<String>,
     /// Columns have types whose JSON may run foreign code or be refused.
     pub delicate: bool,
+    pub tally: Tally,
     context: pg_sys::MemoryContext,
     stale: Cell<bool>,
     /// Good for this transaction only: it was read under an old snapshot.
@@ -355,6 +357,7 @@ fn load(relation: pg_sys::Relation) -> Result<Rules> {
         tests,
         guarded: guarded(&rules),
         operations: rules.iter().fold(0, |all, rule| all | rule.operations),
+        tally: Tally::of(rules.len()),
         rules,
         econtext,
         no_row,

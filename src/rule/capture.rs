@@ -3,7 +3,7 @@
 use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, UPDATE};
 use super::fault::{self, Culprit};
 use super::matched;
-use super::{cause, expression};
+use super::{cause, expression, tally};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
@@ -116,26 +116,44 @@ fn capture(change: &Change) -> Result<()> {
     if rules.operations & change.operation == 0 || change.is_idle() {
         return Ok(());
     }
+    tally::touch(&rules);
     let mut hits = plain_hits(&rules, change);
     if !rules.guarded.is_empty() {
         guarded_hits(&rules, change, &mut hits)?;
         hits.sort_unstable();
     }
-    hits.retain(|hit| rules.rules[*hit as usize].terms.hold(change));
-    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
-        hits.truncate(last + 1);
-    }
     if hits.is_empty() {
         return Ok(());
     }
-    // A rule does not see what its own action does.
-    if let Some(own) = cause::rule() {
-        hits.retain(|hit| rules.rules[*hit as usize].id != own);
-    }
-    if cause::depth() >= cause::MAX_DEPTH {
+    rules.tally.matched(&hits);
+    if !choose(&rules, change, &mut hits) {
         return refuse_loop(&rules, &hits);
     }
     matched::put(&rules, &hits, change)
+}
+
+/// Leaves those of the rules that match that are to act; false: they would go round in circles.
+fn choose(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> bool {
+    let keep = |hits: &mut Vec<u32>, wanted: &dyn Fn(usize, &cache::Rule) -> bool| {
+        let mut place = 0;
+        hits.retain(|hit| {
+            let stays = wanted(place, &rules.rules[*hit as usize]);
+            place += 1;
+            if !stays {
+                rules.tally.skipped(*hit);
+            }
+            stays
+        });
+    };
+    keep(hits, &|_, rule| rule.terms.hold(change));
+    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
+        keep(hits, &|place, _| place <= last);
+    }
+    // A rule does not see what its own action does.
+    if let Some(own) = cause::rule() {
+        keep(hits, &|_, rule| rule.id != own);
+    }
+    hits.is_empty() || cause::depth() < cause::MAX_DEPTH
 }
 
 /// Only a table's owner may keep changes from its rules, which may be somebody else's.
@@ -159,18 +177,24 @@ fn plain_hits(rules: &Rules, change: &Change) -> Vec<u32> {
         return Vec::new();
     }
     let econtext = place(rules, change);
-    let Some(index) = &rules.index else { return matching(&rules.tests, change, econtext) };
+    let Some(index) = &rules.index else { return matching(rules, &rules.tests, change, econtext) };
     // SAFETY: rows of the table, or its row of NULLs; plain conditions do not look into the index.
     let mut hits = unsafe {
         let (new, old) = ((*econtext).ecxt_outertuple, (*econtext).ecxt_innertuple);
-        index.with_candidates(new, old, |tests| matching(tests, change, econtext))
+        index.with_candidates(new, old, |tests| matching(rules, tests, change, econtext))
     };
     hits.sort_unstable();
     hits
 }
 
 /// The rules of the tests that a change passes, all under one guard.
-fn matching(tests: &[Test], change: &Change, econtext: *mut pg_sys::ExprContext) -> Vec<u32> {
+fn matching(
+    rules: &Rules,
+    tests: &[Test],
+    change: &Change,
+    econtext: *mut pg_sys::ExprContext,
+) -> Vec<u32> {
+    rules.tally.evaluated(tests, change.operation);
     let mut hits: Vec<u32> = Vec::new();
     let mut few = [0u32; 16];
     let (tests, count) = (tests.as_ptr(), tests.len());
@@ -258,6 +282,7 @@ fn guarded_hits(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<(
         if rule.operations & change.operation == 0 || !rule.terms.hold(change) {
             continue;
         }
+        rules.tally.evaluated_one(*index);
         let econtext = place(rules, change);
         let outcome = as_role(rule.owner, || {
             step::in_subtransaction(|| {

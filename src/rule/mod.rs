@@ -23,6 +23,7 @@ pub mod range;
 pub mod rights;
 pub mod steer;
 pub mod store;
+pub mod tally;
 pub mod terms;
 pub mod trial;
 

@@ -7,6 +7,8 @@ use crate::notify::{self, Notification};
 use crate::noun::RULE;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
+use crate::shmem::counter::Counts;
+use crate::shmem::registry;
 use crate::spi::{as_extension, statement};
 use crate::task::steer;
 use crate::workflow::{self, Start};
@@ -25,6 +27,8 @@ const CACHE: usize = 1_000;
 struct Ready {
     version: i32,
     name: String,
+    /// It is on events.
+    hears: bool,
     /// Of a rule on events; a table's rule has been decided by its trigger.
     condition: Option<String>,
     actions: Vec<Action>,
@@ -54,9 +58,11 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     if let Some(condition) = &ready.condition {
         let answer = statement::execute(condition, std::slice::from_ref(&context["event"]), false)?;
         if answer.processed == 0 {
+            count(job, id, &ready, 0);
             return Ok(Outcome::Succeeded(json!({"matched": false})));
         }
     }
+    count(job, id, &ready, 1);
     let depth = job.payload["depth"].as_i64().and_then(|d| i32::try_from(d).ok()).unwrap_or(1);
     let source = format!("rule:{}", ready.name);
     cause::within(id, depth, || -> Result<()> {
@@ -72,6 +78,16 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         Ok(())
     })?;
     Ok(Outcome::Succeeded(json!({"actions": ready.actions.len()})))
+}
+
+/// Counts what a rule on events made of one, once for all attempts; a table's rules are counted by
+/// its trigger.
+fn count(job: &Job, id: Uuid, ready: &Ready, matched: u64) {
+    if let (Some(registry), true, 0) = (registry(), ready.hears, job.attempts) {
+        let last = if matched > 0 { pg::now() } else { 0 };
+        let counts = Counts { evaluated: 1, matched, skipped: 0, last };
+        registry.counters.add(pg::my_database(), id, counts);
+    }
 }
 
 /// The event as rules see it. For an emitted one also the keys of its payload, so that both
@@ -96,7 +112,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     let me = pg::current_user();
     let row = as_extension(|own| {
         let rows = own.run(
-            "SELECT version, name, on_event IS NOT NULL,
+            "SELECT version, name, on_table IS NULL,
                     CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
                     CASE WHEN version <> $2 THEN actions::pg_catalog.text END
              FROM automate.rule WHERE id = $1 AND owner = $3",
@@ -125,6 +141,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     let made = Rc::new(Ready {
         version: found,
         name,
+        hears: on_event,
         condition: condition.filter(|_| on_event).map(|c| event_statement(&c)),
         actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))?,
     });

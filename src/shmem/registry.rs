@@ -1,6 +1,7 @@
 //! The registry of our processes in shared memory. Only atomics: it is read and written in
 //! commit callbacks and exit callbacks, where nothing may wait or fail.
 
+use super::counter::Counters;
 use super::trouble::Troubles;
 use super::usage::Usage;
 use pgrx::prelude::*;
@@ -239,6 +240,7 @@ pub struct Registry {
     roles: AtomicU64,
     pub troubles: Troubles,
     pub usage: Usage,
+    pub counters: Counters,
 }
 
 // SAFETY: atomics only, no pointers: any process may read and write at any time.
@@ -258,6 +260,7 @@ impl Registry {
             roles: AtomicU64::new(0),
             troubles: Troubles::none(),
             usage: Usage::none(),
+            counters: Counters::none(),
         }
     }
 
