@@ -92,7 +92,7 @@ def test_each_type_is_kept_as_it_was_said(orders: Database) -> None:
     ("data", {"on_table": "orders", "schedule": "@daily"}, "22023", ("schedule is not for", "time")),
     ("data", {"on_table": "orders", "operations": ["insrt"]}, "22023", ("Did you mean \"insert\"?",)),
     ("data", {"on_table": "orders", "operations": []}, "22023", ("needs an operation",)),
-    ("data", {"on_table": "orders", "condition": "amont > 5"}, "42703", ("Did you mean", "amount")),
+    ("data", {"on_table": "orders", "condition": "amont > 5"}, "42703", ("Perhaps you meant", "amount")),
     ("data", {"on_table": "orders", "condition": "random() > 0.5"}, "42P17", ("volatile",)),
     ("data", {"on_table": "orders", "condition": "true", "conditions": {"==": [1, 1]}}, "22023", ("not both",)),
     ("data", {"on_table": "orders", "columns": ["amout"]}, "42703", ("Did you mean \"amount\"?",)),

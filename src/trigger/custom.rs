@@ -24,22 +24,35 @@ pub fn check(d: &Definition, options: &Custom) -> Result<Option<DateTime<Utc>>> 
             .with_detail(statement::beginning("source", source))
             .with_hint("Select one value, such as SELECT count(*) FROM tickets."));
     }
-    // Without a condition the answer itself says whether it is so.
-    let condition = d.condition.as_deref().unwrap_or("value");
-    for (what, text) in [("condition", Some(condition)), ("clear", options.clear.as_deref())] {
-        let Some(text) = text else { continue };
-        expression::check_shape(text)?;
-        let before = format!("{BEFORE}{source}{BETWEEN}");
-        let skipped = i32::try_from(before.chars().count()).unwrap_or(i32::MAX);
-        let hint = "Write it over the answer, such as condition => 'value > 100'.";
-        statement::check_part(what, &format!("{before}{text}\n)"), text, skipped)
-            .map_err(|error| error.or_hint(hint))?;
+    if d.condition.is_none() {
+        // The answer itself says whether it is so.
+        check_over(source, "source", "value").map_err(|_| {
+            Error::refused(
+                PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+                "source answers neither true nor false",
+            )
+            .with_detail(statement::beginning("source", source))
+            .with_hint("Give a condition over the answer, such as condition => 'value > 100'.")
+        })?;
+    }
+    for (what, text) in [("condition", &d.condition), ("clear", &options.clear)] {
+        if let Some(text) = text {
+            expression::check_shape(text)?;
+            check_over(source, what, text)?;
+        }
     }
     for table in &options.tables {
         check_table(table)?;
     }
     refuse_for_now()?;
     Ok(options.every.map(|every| when::now() + every))
+}
+
+/// Checks a condition over the answer, `value`.
+fn check_over(source: &str, what: &str, text: &str) -> Result<()> {
+    let before = format!("{BEFORE}{source}{BETWEEN}");
+    let skipped = i32::try_from(before.chars().count()).unwrap_or(i32::MAX);
+    statement::check_part(what, &format!("{before}{text}\n)"), text, skipped).map(|_| ())
 }
 
 /// The tables after whose changes it looks must be there.
