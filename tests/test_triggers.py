@@ -248,6 +248,8 @@ def test_a_failing_condition_is_noted_and_disturbs_nobody(heard: Database) -> No
     assert db.rows("SELECT event -> 'n' FROM heard") == [(1,)]
     status, errors, error, at = db.rows("SELECT status, errors, last_error, last_error_at FROM automate.trigger")[0]
     assert (status, errors) == ("active", 1) and error.startswith("22012:") and at is not None
+    (said,) = db.rows("SELECT finding, remedy FROM automate.doctor() WHERE subject = 'trigger bad'")
+    assert "failed 1 times" in said[0] and "alter_trigger('bad'" in said[1]
     # The event is among the dead letters, to be tried again once the condition is mended.
     db.execute("SELECT automate.alter_trigger('bad', condition => 'true')")
     db.execute("SELECT automate.retry_job(id) FROM automate.job_history WHERE status = 'failed'")
@@ -296,6 +298,19 @@ def test_tasks_on_triggers_pause_and_resume(heard: Database) -> None:
         check_refusal(refused.value, "22023", "stands alone")
     with pytest.raises(psycopg.errors.UndefinedObject):
         db.execute("SELECT automate.schedule_task('x', 'sql', '{\"on_trigger\": \"nobody\"}', 'SELECT 1')")
+
+
+def test_runs_of_a_task_come_one_after_the_other(heard: Database) -> None:
+    db = heard
+    trigger(db, "e", "event", event="e")
+    for name, overlap in (("in_turn", "skip"), ("at_once", "allow")):
+        db.execute("SELECT automate.schedule_task(%s, 'sql', '{\"on_trigger\": \"e\"}', $$ SELECT 1 / 0 $$, overlap => %s)", [name, overlap])
+    db.execute("SELECT automate.emit_event('e')")
+    done(db)
+    # What a dead letter would be tried again with tells how it was queued.
+    keys = dict(db.rows("SELECT t.name, h.retry ->> 'concurrency_key' = 'task:' || t.id"
+                        " FROM automate.task AS t JOIN automate.job_history AS h ON h.id = t.last_job"))
+    assert keys == {"in_turn": True, "at_once": None}
 
 
 def test_a_task_of_type_workflow_gets_the_event(heard: Database) -> None:
@@ -581,6 +596,7 @@ def test_a_dropped_table_is_said(orders: Database) -> None:
     trigger(db, "d", "data", on_table="orders")
     db.execute("DROP TABLE orders")
     assert evaluate(db, "x") == {}
+    assert db.one("SELECT count(*) FROM automate.status() WHERE item = 'triggers' AND state = '1 active'") == 1
     with pytest.raises(psycopg.errors.UndefinedTable) as refused:
         db.execute("SELECT automate.enable_trigger('d')")
     assert refused.value.diag.message_hint
