@@ -4,6 +4,7 @@ use super::cache::{DELETE, INSERT, Rule, Rules};
 use super::capture::{self, Change};
 use super::cause;
 use crate::error::Result;
+use crate::event::trace;
 use crate::spi::own::as_role;
 use crate::spi::{Own, as_extension, step};
 use crate::{guc, pg, wake};
@@ -215,6 +216,9 @@ fn payload(
     }
     if let (true, Some(event)) = (documents.truncated, event.as_object_mut()) {
         event.insert("truncated".into(), json!(true));
+    }
+    if let Some(event) = event.as_object_mut() {
+        trace::stamp(event);
     }
     format!(
         "{{\"rule\":\"{}\",\"depth\":{},\"event\":{event},\"new\":{},\"old\":{}}}",

@@ -75,6 +75,8 @@ pub struct Run {
     pub revision: i64,
     pub cancelling: bool,
     pub deadline_us: Option<i64>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
     pub(super) owner: pg_sys::Oid,
     pub(super) known: Rc<Known>,
     pub(super) runtime: Runtime,
@@ -157,7 +159,7 @@ impl Play<'_> {
             allowed -= 1;
             self.began_us = pg::now();
             let source = self.run.source();
-            let done = effect::carry_out(&command, self.run.owner, &source, &self.run.known);
+            let done = effect::carry_out(&command, self.run.owner, &source, self.run);
             let step = self.run.pending_step().unwrap_or_default().to_string();
             let event = match done {
                 Ok(output) => Event::Done { step, output },
@@ -246,7 +248,7 @@ impl Play<'_> {
         for command in commands {
             match command {
                 Command::Emit { event, .. } => {
-                    effect::emit(&event, self.run.owner, &self.run.source())?;
+                    effect::emit(&event, self.run)?;
                 }
                 command => last = Some(command),
             }
