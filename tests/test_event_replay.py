@@ -15,7 +15,7 @@ WRITE = json.dumps([{"sql": "INSERT INTO heard (rule, event) VALUES ($1, $2)", "
 FLOW = json.dumps(
     {
         "document": {"dsl": "1.0.3", "namespace": "test", "name": "w", "version": "1.0.0"},
-        "do": [{"write": {"call": "sql", "with": {"statement": "INSERT INTO heard (rule, event) VALUES ('w', $1)", "params": ["${ .event }"]}}}],
+        "do": [{"write": {"call": "sql", "with": {"query": "INSERT INTO heard (rule, event) VALUES ('w', $1)", "params": ["${ .event }"]}}}],
     }
 )
 
@@ -31,7 +31,7 @@ def kept(db: Database) -> Database:
 
 
 def heard(db: Database) -> list[int]:
-    return [n for (n,) in db.rows("SELECT event -> 'n' FROM heard ORDER BY at")]
+    return [n for (n,) in db.rows("SELECT event -> 'payload' -> 'n' FROM heard ORDER BY at")]
 
 
 def test_a_rule_gets_them_in_order_marked(kept: Database) -> None:
@@ -69,7 +69,7 @@ def test_a_workflow_gets_them_and_once_if_asked(kept: Database) -> None:
     kept.execute("SELECT automate.replay_events('late', into_workflow => 'w')")
     idle(kept)
     assert sorted(heard(kept)) == [2, 2, 4, 4]
-    assert kept.one("SELECT count(*) FROM automate.run WHERE source LIKE 'replay:%%' AND input -> 'event' -> 'replayed' = 'true'") == 4
+    assert kept.one("SELECT count(*) FROM automate.run WHERE source LIKE 'replay:%' AND input -> 'event' -> 'replayed' = 'true'") == 4
 
 
 def test_keys_keep_their_order(db: Database) -> None:

@@ -93,7 +93,7 @@ def test_a_rule_s_event_is_checked(orders: Database) -> None:
 def test_a_workflow_s_event_is_checked(orders: Database) -> None:
     document = {
         "document": {"dsl": "1.0.3", "namespace": "test", "name": "w", "version": "1.0.0"},
-        "do": [{"tell": {"emit": {"event": {"with": {"type": "order.late", "data": {"id": "x"}}}}}}],
+        "do": [{"tell": {"emit": {"event": {"with": {"source": "urn:test", "type": "order.late", "data": {"id": "x"}}}}}}],
     }
     orders.execute("SELECT automate.create_workflow('w', %s)", [json.dumps(document)])
     run = orders.one("SELECT automate.execute_workflow('w')")

@@ -74,8 +74,8 @@ def test_a_trace_goes_on_through_rules_runs_and_calls(heard: Database, http: Htt
         "do": [
             {"sleep": {"wait": {"milliseconds": 10}}},
             {"call": {"call": "http", "with": {"method": "post", "endpoint": f"{http.url}/run", "body": {}}}},
-            {"write": {"call": "sql", "with": {"statement": "INSERT INTO heard VALUES (jsonb_build_object('by', 'run', 'trace', current_setting('automate.traceparent')))"}}},
-            {"tell": {"emit": {"event": {"with": {"type": "third", "data": {}}}}}},
+            {"write": {"call": "sql", "with": {"query": "INSERT INTO heard VALUES (jsonb_build_object('by', 'run', 'trace', current_setting('automate.traceparent')))"}}},
+            {"tell": {"emit": {"event": {"with": {"source": "urn:test", "type": "third", "data": {}}}}}},
         ],
     }
     db.execute("SELECT automate.create_workflow('w', %s)", [json.dumps(document)])
