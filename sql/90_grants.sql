@@ -38,7 +38,7 @@ SELECT v.level, o FROM (VALUES
     ('monitor', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),
     ('user', '{create_webhook_source,alter_webhook_source,drop_webhook_source,enable_webhook_source,disable_webhook_source}'),
     ('user', '{grant_webhook_source,revoke_webhook_source,receive_webhook,set_event_schema,drop_event_schema,replay_events}'),
-    ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::text[]) AS o
+    ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',

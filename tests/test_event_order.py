@@ -72,6 +72,11 @@ def test_a_dead_letter_lets_the_next_go_on(ordered: Database) -> None:
         emit(ordered, n)
     idle(ordered, deadline=30)
     assert taken(ordered, "fail") == [2, 3]
+    # They were not begun before it was given up.
+    assert ordered.one(
+        "SELECT max(finished_at) FILTER (WHERE status = 'failed') <= min(started_at) FILTER (WHERE status = 'succeeded')"
+        " FROM automate.job_history"
+    )
     # Tried again by hand it takes its turn before what has come meanwhile.
     ordered.execute("SELECT automate.pause()")
     emit(ordered, 4)

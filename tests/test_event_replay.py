@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from psycopg import errors
 
+from support.cluster import Cluster
 from support.database import Database
 from support.jobs import idle
 
@@ -151,6 +155,39 @@ def test_a_rule_that_replays_into_itself_ends(db: Database) -> None:
     idle(db)
 
 
-def test_events_are_kept_as_long_as_asked(kept: Database) -> None:
-    assert kept.one("SHOW automate.event_retention") == "0"
-    assert kept.one("SELECT setting FROM pg_settings WHERE name = 'automate.event_retention'") == "0"
+def aged(seconds: int) -> str:
+    """A uuid v7 of an instant that long ago."""
+    return str(UUID(int=(int((time.time() - seconds) * 1000) << 80) | (7 << 76) | (2 << 62) | secrets.randbits(60)))
+
+
+def test_old_events_and_receipts_are_forgotten(new_cluster: Callable[..., Cluster]) -> None:
+    cluster = new_cluster(fsync=False, settings={"automate.event_retention": "1h"})
+    with cluster.connect() as connection:
+        connection.execute("CREATE DATABASE work")
+    db = Database(cluster, "work")
+    try:
+        db.execute("CREATE EXTENSION pg_automate")
+        for age in (60, 7200):
+            db.execute(
+                "INSERT INTO automate.event (id, name, payload, owner, depth) VALUES (%s, %s, '{}', 'postgres', 0)",
+                [aged(age), f"{age} s ago"],
+            )
+        # A copy that is accepted for a day must be known for two.
+        for name, tolerance in (("short", "5 min"), ("long", "1 day")):
+            db.execute(
+                "SELECT automate.create_webhook_source(%s, %s, 'e', %s)",
+                [name, ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], json.dumps({"tolerance": tolerance})],
+            )
+            db.execute(
+                "INSERT INTO automate.webhook_receipt SELECT id, 'm', owner, id, now() - interval '2 hours' FROM automate.webhook_source WHERE name = %s",
+                [name],
+            )
+        # A coordinator tidies up when it begins.
+        db.close()
+        cluster.stop()
+        cluster.start()
+        db.wait_until("SELECT count(*) = 1 FROM automate.webhook_receipt", deadline=30)
+        assert db.one("SELECT s.name FROM automate.webhook_receipt AS r JOIN automate.webhook_source AS s ON s.id = r.source") == "long"
+        db.wait_until("SELECT array_agg(name) = '{60 s ago}' FROM automate.event", deadline=30)
+    finally:
+        db.close()

@@ -6,9 +6,12 @@ import base64
 import hashlib
 import hmac
 import json
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -155,6 +158,32 @@ def test_keys_are_replaced_without_a_gap(shop: Database) -> None:
     with pytest.raises(errors.InvalidPassword):
         receive(shop, "shop", headers(webhook_id="late"))
     assert shop.one("SELECT count(*) FROM automate.event") == 3
+
+
+def openssl(*arguments: str) -> bytes:
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="signs with openssl")
+def test_a_sender_with_a_public_key(db: Database, tmp_path: Path) -> None:
+    key, message = str(tmp_path / "key.pem"), tmp_path / "message"
+    openssl("genpkey", "-algorithm", "ED25519", "-out", key)
+    public = openssl("pkey", "-in", key, "-pubout", "-outform", "DER")[-32:]
+    db.execute(
+        "SELECT automate.create_webhook_source('shop', ARRAY[%s], 'paid')",
+        ["whpk_" + base64.b64encode(public).decode()],
+    )
+    given = headers()
+    message.write_text(f"{given['Webhook-Id']}.{given['WEBHOOK-TIMESTAMP']}.{BODY}")
+    signature = openssl("pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", str(message))
+    given["webhook-signature"] = "v1," + base64.b64encode(signature).decode()
+    with pytest.raises(errors.InvalidPassword):
+        receive(db, "shop", given)
+    given["webhook-signature"] = "v1a," + base64.b64encode(signature).decode()
+    with pytest.raises(errors.InvalidPassword):
+        receive(db, "shop", given, BODY + " ")
+    receive(db, "shop", given)
+    assert db.one("SELECT count(*) FROM automate.event") == 1
 
 
 def test_the_body_can_name_the_event(db: Database) -> None:

@@ -192,8 +192,13 @@ impl Delivery {
             ("idempotency-key".to_owned(), self.id.to_string()),
         ];
         headers.extend(sign::headers(&secrets.signing, self.id, now, &body));
-        headers.extend(self.traceparent.iter().map(|t| (trace::HEADER.to_owned(), t.clone())));
         headers.extend(hook.headers.iter().chain(&secrets.headers).cloned());
+        // What the channel says itself goes first.
+        if let Some(traceparent) = &self.traceparent
+            && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(trace::HEADER))
+        {
+            headers.push((trace::HEADER.to_owned(), traceparent.clone()));
+        }
         HttpRequest {
             method: "POST".to_owned(),
             url: hook.url.clone(),
