@@ -130,9 +130,10 @@ fn compile(document: &Value) -> Result<(Schemas, SchemaIndex), Vec<Problem>> {
     compiler.set_default_draft(Draft::V2020_12);
     compiler.enable_format_assertions();
     compiler.register_format(Format { name: METER, func: step });
-    let compiled = compiler
-        .add_resource(PLACE, document.clone())
-        .and_then(|()| compiler.compile(PLACE, &mut schemas));
+    let compiled = match compiler.add_resource(PLACE, document.clone()) {
+        Ok(()) => compiler.compile(PLACE, &mut schemas),
+        Err(error) => Err(error),
+    };
     compiled.map(|index| (schemas, index)).map_err(|error| {
         let mut problems = Vec::new();
         if let boon::CompileError::ValidationError { src, .. } = &error {
