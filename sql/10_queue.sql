@@ -22,11 +22,14 @@ CREATE TABLE automate.job (
     search_path     text,
     enqueued_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
     last_error      text,
-    payload         json NOT NULL
+    payload         json NOT NULL,
+    order_key       text,
+    order_seq       bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX job_ready ON automate.job (lane, owner, priority, id) WHERE status OPERATOR(pg_catalog.=) 'ready';
 CREATE INDEX job_scheduled ON automate.job (run_at) WHERE status OPERATOR(pg_catalog.=) 'scheduled';
 CREATE INDEX job_running ON automate.job (lease) WHERE status OPERATOR(pg_catalog.=) 'running';
+CREATE INDEX job_order ON automate.job (owner, order_key, order_seq) WHERE order_key IS NOT NULL;
 CREATE UNIQUE INDEX job_dedupe ON automate.job (owner, dedupe_key) WHERE dedupe_key IS NOT NULL;
 
 COMMENT ON TABLE automate.job IS
@@ -51,6 +54,8 @@ COMMENT ON COLUMN automate.job.search_path IS 'search_path under which its text 
 COMMENT ON COLUMN automate.job.enqueued_at IS 'When the causing transaction began.';
 COMMENT ON COLUMN automate.job.last_error IS 'Error of the last attempt.';
 COMMENT ON COLUMN automate.job.payload IS 'What to do, by kind.';
+COMMENT ON COLUMN automate.job.order_key IS 'Jobs of one owner with the same key are done one after the other, by order_seq: a later one waits until the earlier is done or given up.';
+COMMENT ON COLUMN automate.job.order_seq IS 'Place among the jobs of its order_key.';
 
 CREATE TABLE automate.job_history (
     id            uuid NOT NULL,
@@ -94,7 +99,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT jsonb_build_object('payload', job.payload, 'lane', job.lane::text, 'priority', job.priority,
         'max_attempts', job.max_attempts, 'timeout_ms', job.timeout_ms, 'concurrency_key', job.concurrency_key,
-        'search_path', job.search_path, 'top_level', job.top_level)
+        'search_path', job.search_path, 'top_level', job.top_level, 'order_key', job.order_key, 'order_seq', job.order_seq)
 $$;
 COMMENT ON FUNCTION automate.redrive(automate.job) IS
 'For the workers: what automate.job_history.retry keeps of a job that did not succeed.';

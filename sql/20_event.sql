@@ -1,5 +1,8 @@
 -- Events: what was told to the database, and who hears it.
 
+CREATE SEQUENCE automate.event_order;
+COMMENT ON SEQUENCE automate.event_order IS 'Places of events with an order_key, and of the jobs of those who listen.';
+
 CREATE TABLE automate.event (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
@@ -12,10 +15,12 @@ CREATE TABLE automate.event (
     depth      integer NOT NULL,
     cause      uuid,
     order_key  text,
+    order_seq  bigint,
+    context    jsonb,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE automate.event IS
-'What was told by automate.emit_event, by rules and by workflows. Kept for automate.history_retention; its owner can read it.';
+'What was told by automate.emit_event, by rules and by workflows. Kept for automate.event_retention; its owner can read it.';
 COMMENT ON COLUMN automate.event.id IS 'uuid v7: sorts by the time it was made.';
 COMMENT ON COLUMN automate.event.name IS 'What happened, such as order.paid.';
 COMMENT ON COLUMN automate.event.payload IS 'What the emitter said about it.';
@@ -24,7 +29,9 @@ COMMENT ON COLUMN automate.event.source IS 'What emitted it, such as rule:late; 
 COMMENT ON COLUMN automate.event.trigger_id IS 'Id in automate.trigger of the trigger that recorded it.';
 COMMENT ON COLUMN automate.event.txid IS 'Transaction that emitted it.';
 COMMENT ON COLUMN automate.event.trace_id IS 'Trace that it belongs to, 32 hexadecimal digits.';
-COMMENT ON COLUMN automate.event.order_key IS 'Listeners take events of one owner with the same key in the order in which they were emitted; empty: in any order.';
+COMMENT ON COLUMN automate.event.order_key IS 'Each listener takes the events of one owner with the same key in the order in which they were emitted; empty: in any order.';
+COMMENT ON COLUMN automate.event.order_seq IS 'Place among the events with the same order_key; empty without one.';
+COMMENT ON COLUMN automate.event.context IS 'What the session that caused it said of itself: application, session (settings that automate.session_vars lists) and trace.';
 COMMENT ON COLUMN automate.event.depth IS 'Rules and triggers that led to it, one causing the next; 0: none. At most 16.';
 COMMENT ON COLUMN automate.event.cause IS 'Id of the rule whose action emitted it, or of the trigger or workflow that led to it.';
 COMMENT ON COLUMN automate.event.created_at IS 'When the emitting transaction began.';
@@ -35,8 +42,8 @@ CREATE POLICY own ON automate.event FOR SELECT USING (
     OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
 COMMENT ON POLICY own ON automate.event IS 'A role sees what it owns, and what roles own whose privileges it has.';
 
-CREATE FUNCTION automate.emit_event(name text, payload jsonb DEFAULT '{}') RETURNS uuid
+CREATE FUNCTION automate.emit_event(name text, payload jsonb DEFAULT '{}', order_key text DEFAULT NULL) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_emit_event';
-COMMENT ON FUNCTION automate.emit_event(text, jsonb) IS
-'Says that something happened, in the caller''s transaction: rules on this event do their actions if and when it commits. Returns the event''s id.';
+COMMENT ON FUNCTION automate.emit_event(text, jsonb, text) IS
+'Says that something happened, in the caller''s transaction: rules on this event do their actions if and when it commits. With order_key, each listener takes the events of this role and key one after the other, in the order of their commits, also when one has to be tried again; transactions that emit under one key wait for each other. Returns the event''s id.';

@@ -72,6 +72,7 @@ CREATE TABLE automate.run (
     cancelling      boolean NOT NULL DEFAULT false,
     revision        bigint NOT NULL DEFAULT 0,
     state           jsonb,
+    traceparent     text,
     CONSTRAINT run_status CHECK (CASE
         WHEN status OPERATOR(pg_catalog.=) 'pending' THEN started_at IS NULL AND finished_at IS NULL AND state IS NULL AND output IS NULL AND error IS NULL
         WHEN status OPERATOR(pg_catalog.=) 'running' THEN started_at IS NOT NULL AND finished_at IS NULL AND state IS NOT NULL AND output IS NULL AND error IS NULL
@@ -91,6 +92,7 @@ COMMENT ON COLUMN automate.run.id IS 'uuid v7: sorts by the time it was made.';
 COMMENT ON COLUMN automate.run.workflow IS 'Name of the workflow.';
 COMMENT ON COLUMN automate.run.version IS 'Version it runs on, from its start to its end.';
 COMMENT ON COLUMN automate.run.status IS 'pending (not begun), running, waiting (until a time), suspended, cancelled, faulted or completed.';
+COMMENT ON COLUMN automate.run.traceparent IS 'Trace that it belongs to (W3C Trace Context): its statements, events and requests carry it on.';
 COMMENT ON COLUMN automate.run.input IS 'What it was started with.';
 COMMENT ON COLUMN automate.run.output IS 'What it completed with.';
 COMMENT ON COLUMN automate.run.error IS 'What it faulted with: type, status, title, detail and instance (the step), as the Open Workflow Specification has it; the detail of a SQL error begins with its SQLSTATE.';

@@ -4,11 +4,11 @@ CREATE TABLE automate.privilege (
     level  text NOT NULL,
     object text NOT NULL,
     PRIMARY KEY (level, object),
-    CONSTRAINT privilege_level CHECK (level OPERATOR(pg_catalog.=) ANY (ARRAY['user', 'network', 'monitor', 'admin']))
+    CONSTRAINT privilege_level CHECK (level OPERATOR(pg_catalog.=) ANY (ARRAY['user', 'network', 'gateway', 'monitor', 'admin']))
 );
 COMMENT ON TABLE automate.privilege IS
 'What each level of automate.grant_usage holds: functions by name (all their forms), tables and views (to read).';
-COMMENT ON COLUMN automate.privilege.level IS 'user, network (user and channels), monitor (reads every owner''s rows) or admin (all of it).';
+COMMENT ON COLUMN automate.privilege.level IS 'user, network (user and channels), gateway (hands webhooks in), monitor (reads every owner''s rows) or admin (all of it).';
 COMMENT ON COLUMN automate.privilege.object IS 'Name of a function, table or view in the schema automate.';
 ALTER TABLE automate.privilege ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY read ON automate.privilege FOR SELECT USING (true);
@@ -33,6 +33,14 @@ UNION ALL
 SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
     'create_channel', 'alter_channel', 'drop_channel', 'enable_channel', 'disable_channel']) AS o
 UNION ALL
+-- Events: what comes in by webhooks, schemas, replay.
+SELECT v.level, o FROM (VALUES
+    ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),
+    ('monitor', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),
+    ('user', '{create_webhook_source,alter_webhook_source,drop_webhook_source,enable_webhook_source,disable_webhook_source}'),
+    ('user', '{grant_webhook_source,revoke_webhook_source,receive_webhook,set_event_schema,drop_event_schema,replay_events}'),
+    ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
+UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
@@ -44,7 +52,7 @@ CREATE FUNCTION automate.grant_usage(role regrole, level text DEFAULT 'user') RE
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_grant_usage';
 COMMENT ON FUNCTION automate.grant_usage(regrole, text) IS
-'Lets a role use pg_automate. Levels: user (own automation), network (user, and may create channels that send to the outside), monitor (reads everybody''s automation), admin (all of these, pause, resume and grant_usage).';
+'Lets a role use pg_automate. Levels: user (own automation), network (user, and may create channels that send to the outside), gateway (may hand in what came for webhook sources that were granted to it, and nothing else), monitor (reads everybody''s automation), admin (all of these, pause, resume and grant_usage).';
 
 CREATE FUNCTION automate.revoke_usage(role regrole) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -58,7 +66,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     to_role text := role::text;
-    levels text[] := CASE level WHEN 'network' THEN '{user,network}' WHEN 'admin' THEN '{user,network,monitor,admin}' ELSE ARRAY[level] END;
+    levels text[] := CASE level WHEN 'network' THEN '{user,network}' WHEN 'admin' THEN '{user,network,gateway,monitor,admin}' ELSE ARRAY[level] END;
     object record;
 BEGIN
     EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA automate FROM %s', to_role);

@@ -1,22 +1,34 @@
 //! Every setting of the extension. Names are contracts.
 
 use automate_core::net::Allow;
+use automate_core::trace;
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, c_char, c_void};
 
 static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
+static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 static NETWORK_ALLOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static PAUSED: GucSetting<bool> = GucSetting::<bool>::new(false);
+static SESSION_VARS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static SKIP_RULES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static TRACEPARENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Most jobs that share a commit.
 pub fn batch_max() -> i64 {
     i64::from(BATCH_MAX.get())
+}
+
+/// How long events are kept, in seconds.
+pub fn event_retention_s() -> i64 {
+    match EVENT_RETENTION.get() {
+        0 => history_retention_s(),
+        seconds => i64::from(seconds),
+    }
 }
 
 /// How long an executor waits for work before it leaves, in milliseconds.
@@ -49,14 +61,24 @@ pub fn paused() -> bool {
     PAUSED.get()
 }
 
+/// Names of the settings that events show, separated by commas.
+pub fn session_vars() -> Option<CString> {
+    SESSION_VARS.get()
+}
+
 /// True while this session's changes are not shown to rules.
 pub fn skip_rules() -> bool {
     SKIP_RULES.get()
 }
 
+/// The trace that this session belongs to.
+pub fn traceparent() -> Option<CString> {
+    TRACEPARENT.get()
+}
+
 /// Registers the settings; called once from `_PG_init`.
 pub fn define() {
-    // All but skip_rules are for superusers: each widens what the server may reach, spend or keep.
+    // All but skip_rules and traceparent are for superusers: each widens what the server may reach, spend or keep.
     GucRegistry::define_int_guc(
         c"automate.batch_max",
         c"Most short jobs that an executor commits together.",
@@ -87,7 +109,44 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_int_guc(
+        c"automate.event_retention",
+        c"How long events are kept, and can be replayed.",
+        c"0: as long as automate.history_retention says.",
+        &EVENT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
     define_limits();
+    define_origin();
+}
+
+/// What events say of the session that causes them.
+fn define_origin() {
+    GucRegistry::define_string_guc(
+        c"automate.session_vars",
+        c"Settings that events show under session, as far as they are set: names, separated by commas.",
+        c"Such as app.user_id or request.jwt.claims, which an application sets for its user.",
+        &SESSION_VARS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: the check hook keeps to what PostgreSQL allows there; there are no other hooks.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"automate.traceparent",
+            c"Trace that what the session causes belongs to, as W3C Trace Context writes it.",
+            c"Events, runs and webhooks that follow from it carry the same trace.",
+            &TRACEPARENT,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check_traceparent),
+            None,
+            None,
+        );
+    }
 }
 
 fn define_limits() {
@@ -154,11 +213,31 @@ unsafe extern "C-unwind" fn check_network_allow(
     let text = unsafe { (!(*value).is_null()).then(|| CStr::from_ptr(*value)) };
     let text = text.map(CStr::to_string_lossy).unwrap_or_default();
     let Err(error) = Allow::parse(&text) else { return true };
-    let detail = format!("{}.", error.message);
+    refuse(&error.message, error.hint.as_deref())
+}
+
+/// Refuses a trace that is none.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_traceparent(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the new value, a C string or null, for the length of the call.
+    let text = unsafe { (!(*value).is_null()).then(|| CStr::from_ptr(*value)) };
+    let text = text.map(CStr::to_string_lossy).unwrap_or_default();
+    match trace::check(&text) {
+        Err(reason) if !text.is_empty() => refuse(reason, Some(trace::FORM)),
+        _ => true,
+    }
+}
+
+/// Says why a check hook refuses a value.
+fn refuse(reason: &str, hint: Option<&str>) -> bool {
     // SAFETY: copies into the current context, which lives until the refusal is reported.
     unsafe {
-        pg_sys::GUC_check_errdetail_string = palloc_text(&detail);
-        if let Some(hint) = &error.hint {
+        pg_sys::GUC_check_errdetail_string = palloc_text(&format!("{reason}."));
+        if let Some(hint) = hint {
             pg_sys::GUC_check_errhint_string = palloc_text(hint);
         }
     }

@@ -59,6 +59,7 @@ pub static RULESET: Noun = noun!("ruleset", "create_ruleset");
 pub static TASK: Noun = noun!("task", "schedule_task");
 pub static TEMPLATE: Noun = noun!("template", "create_template");
 pub static TRIGGER: Noun = noun!("trigger", "create_trigger");
+pub static WEBHOOK_SOURCE: Noun = noun!("webhook_source", "create_webhook_source");
 pub static WORKFLOW: Noun = noun!(
     "workflow",
     "create_workflow",
@@ -66,6 +67,11 @@ pub static WORKFLOW: Noun = noun!(
 );
 
 impl Noun {
+    /// The word as people write it.
+    fn label(&self) -> String {
+        self.word.replace('_', " ")
+    }
+
     /// Names that a role may use; `name` is the first of them if it is one.
     pub fn known(&self, own: &Own, role: pg_sys::Oid, name: &str) -> Result<Vec<String>> {
         let rows = own.run(self.names, &[role.into(), name.into()])?;
@@ -100,8 +106,8 @@ impl Noun {
     }
 
     fn refuse(&self, role: pg_sys::Oid, name: &str, known: &[String]) -> Error {
-        Error::missing(format!("{} {} does not exist", self.word, shown(name)))
-            .with_detail(looked_for(&format!("the {}s", self.word), role))
+        Error::missing(format!("{} {} does not exist", self.label(), shown(name)))
+            .with_detail(looked_for(&format!("the {}s", self.label()), role))
             .with_hint(self.way_out(name, known))
     }
 
@@ -123,12 +129,12 @@ impl Noun {
     pub fn duplicate(&self, owner: pg_sys::Oid, name: &str) -> Error {
         Error::refused(
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-            format!("{} \"{name}\" already exists", self.word),
+            format!("{} \"{name}\" already exists", self.label()),
         )
         .with_detail(format!(
             "Role {} owns it; each of its {}s has a name of its own.",
             role_label(owner),
-            self.word
+            self.label()
         ))
     }
 }

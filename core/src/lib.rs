@@ -1,5 +1,6 @@
 //! The pure half of pg_automate: values in, values out. No PostgreSQL, no clock, no I/O.
 
+pub mod event;
 pub mod jq;
 pub mod json;
 pub mod net;
@@ -10,5 +11,6 @@ pub mod rule;
 pub mod schedule;
 pub mod suggest;
 pub mod template;
+pub mod trace;
 pub mod trigger;
 pub mod workflow;

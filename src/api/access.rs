@@ -7,7 +7,7 @@ use crate::spi::as_extension;
 use crate::{pg, sql_function, wake};
 use pgrx::prelude::*;
 
-const LEVELS: [&str; 4] = ["user", "network", "monitor", "admin"];
+const LEVELS: [&str; 5] = ["user", "network", "gateway", "monitor", "admin"];
 
 sql_function!(automate_grant_usage, pg_finfo_automate_grant_usage, |args| {
     let level = args.text(1, "level")?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 /// What a function answers.
 pub enum Answer {
     Null,
+    BigInt(i64),
     Bool(bool),
     Bytes(Vec<u8>),
     Int(i32),
@@ -116,10 +117,23 @@ impl Args {
 
     /// A text array; NULL members are refused.
     pub fn opt_texts(&self, index: usize, name: &str) -> Result<Option<Vec<String>>> {
-        let Some(items) = self.value::<Vec<Option<String>>>(index) else { return Ok(None) };
+        self.opt_array(index, name)
+    }
+
+    /// A uuid array; NULL members are refused.
+    pub fn opt_uuids(&self, index: usize, name: &str) -> Result<Option<Vec<Uuid>>> {
+        let ids = self.opt_array::<pgrx::Uuid>(index, name)?;
+        Ok(ids.map(|ids| ids.iter().map(|id| Uuid::from_bytes(*id.as_bytes())).collect()))
+    }
+
+    fn opt_array<T>(&self, index: usize, name: &str) -> Result<Option<Vec<T>>>
+    where
+        Vec<Option<T>>: FromDatum,
+    {
+        let Some(items) = self.value::<Vec<Option<T>>>(index) else { return Ok(None) };
         let count = items.len();
-        let texts: Vec<String> = items.into_iter().flatten().collect();
-        if texts.len() < count {
+        let members: Vec<T> = items.into_iter().flatten().collect();
+        if members.len() < count {
             return Err(Error::refused(
                 PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
                 format!("{name} must not contain NULL"),
@@ -127,11 +141,11 @@ impl Args {
             .with_detail(format!(
                 "{} Of its {count} members, {} are NULL.",
                 self.place(index),
-                count - texts.len()
+                count - members.len()
             ))
             .with_hint("array_remove(..., NULL) leaves them out."));
         }
-        Ok(Some(texts))
+        Ok(Some(members))
     }
 
     /// A jsonb that must be given, within the limits on size and depth.
@@ -190,6 +204,7 @@ impl Args {
         let datum = match answer {
             Answer::Null => None,
             Answer::Void => Some(pg_sys::Datum::from(0)),
+            Answer::BigInt(v) => v.into_datum(),
             Answer::Bool(v) => v.into_datum(),
             Answer::Bytes(v) => v.into_datum(),
             Answer::Int(v) => v.into_datum(),
@@ -204,7 +219,7 @@ impl Args {
 }
 
 /// Reads JSON from outside within the limits of size and depth.
-fn parse_json(text: &str, name: &str) -> Result<Value> {
+pub fn parse_json(text: &str, name: &str) -> Result<Value> {
     let refuse = |code, reason: String, hint: &str| {
         Error::refused(code, format!("{name} is not acceptable: {reason}")).with_hint(hint)
     };

@@ -14,6 +14,7 @@ pub mod rule;
 pub mod rule_test;
 pub mod task;
 pub mod trigger;
+pub mod webhook;
 pub mod workflow;
 
 /// Declares a SQL-callable function: `sql_function!(automate_x, |args| Result<Datum>)`.

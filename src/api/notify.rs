@@ -11,7 +11,7 @@ use crate::{access, sql_function};
 use serde_json::{Value, json};
 
 /// Runs a call whose arguments hold secrets: should it fail, its text stays out of the log.
-fn in_secret(args: &Args, call: fn(&Args) -> Result<Answer>) -> Result<Answer> {
+pub fn in_secret(args: &Args, call: fn(&Args) -> Result<Answer>) -> Result<Answer> {
     let answer = call(args);
     if answer.is_err() {
         secret::hide_statement();

@@ -85,10 +85,11 @@ sql_function!(automate_retry_job, pg_finfo_automate_retry_job, |args| {
         own.run(
             "WITH h AS (DELETE FROM automate.job_history WHERE id = $1 AND status <> 'succeeded' RETURNING *)
              INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status, enqueued_at, last_error,
-                 priority, max_attempts, timeout_ms, concurrency_key, search_path, top_level)
+                 priority, max_attempts, timeout_ms, concurrency_key, search_path, top_level, order_key, order_seq)
              SELECT id, kind, owner, (retry ->> 'lane')::\"char\", retry -> 'payload', source, now(), 'ready', enqueued_at, error,
                  (retry ->> 'priority')::int, (retry ->> 'max_attempts')::int, (retry ->> 'timeout_ms')::int,
-                 retry ->> 'concurrency_key', retry ->> 'search_path', (retry ->> 'top_level')::boolean
+                 retry ->> 'concurrency_key', retry ->> 'search_path', (retry ->> 'top_level')::boolean,
+                 retry ->> 'order_key', (retry ->> 'order_seq')::int8
              FROM h",
             &[key.into()],
         )?;
@@ -117,6 +118,8 @@ sql_function!(automate_cancel_job, pg_finfo_automate_cancel_job, |args| {
              FROM j",
             &[claim::to_uuids(&[id]).into(), user.into()],
         )?;
+        // Others may have waited for their turn after it.
+        wake::arm_coordinator();
         Ok(Answer::Bool(gone.processed == 1))
     })
 });

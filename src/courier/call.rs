@@ -1,10 +1,11 @@
 //! A job of kind http: a request of a workflow's step, and the answer that the step gets.
 //!
 //! Payload: `{"method", "url", "headers", "query", "body", "timeout_ms", "idempotency_key", "run",
-//! "step"}`.
+//! "step", "trace"}`.
 //! A body that is text goes out as it is, any other JSON as JSON.
 
 use crate::error::{Error, Failure};
+use crate::event::trace;
 use automate_core::net::{Allow, NetError};
 use automate_sender::{Class, HttpRequest, Kind, Response};
 use pgrx::prelude::*;
@@ -59,6 +60,11 @@ impl Call {
             && !has(&headers, "idempotency-key")
         {
             headers.push(("idempotency-key".to_owned(), key.to_owned()));
+        }
+        if let Some(traceparent) = trace::of(payload)
+            && !has(&headers, trace::HEADER)
+        {
+            headers.push((trace::HEADER.to_owned(), traceparent.to_owned()));
         }
         let deadline = payload["timeout_ms"].as_u64().map_or(DEADLINE, Duration::from_millis);
         Ok(Call { run: Call::run_of(payload), method, url, headers, query, body, deadline })

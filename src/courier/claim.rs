@@ -4,6 +4,7 @@ use super::call::Call;
 use super::message::{Channel, Delivery, Notification};
 use super::{Errand, Flight};
 use crate::error::{Error, Failure, Result};
+use crate::event::trace;
 use crate::notify::channel::{of_pg, parse, to_pg};
 use crate::pg;
 use crate::queue::claim::to_uuids;
@@ -142,7 +143,9 @@ fn take(own: &Own, taken: &[Candidate], lease: i64) -> Result<Vec<(Flight, Prepa
             "delivery" => {
                 let lost = || Failure::internal("its row in automate.delivery is not there");
                 let found = deliveries.remove(&job.id).ok_or_else(lost);
-                (Errand::Delivery, found.map(|d| Outgoing::Delivery(Box::new(d))))
+                let traceparent = trace::of(&job.payload).map(str::to_owned);
+                let traced = |d| Outgoing::Delivery(Box::new(Delivery { traceparent, ..d }));
+                (Errand::Delivery, found.map(traced))
             }
             "http" => match Call::read(&job.payload) {
                 Ok(call) => (Errand::Call(call.run.clone()), Ok(Outgoing::Call(Box::new(call)))),
@@ -246,6 +249,7 @@ fn read(own: &Own, ids: &[Uuid]) -> Result<HashMap<Uuid, Delivery>> {
             let delivery = Delivery {
                 id: row.id,
                 recipient: row.recipient,
+                traceparent: None,
                 allowed: row.allowed,
                 notification,
                 channel,

@@ -1,6 +1,7 @@
 //! From a delivery to what goes out: a mail, or the call of a webhook.
 
 use crate::error::{Error, Failure};
+use crate::event::trace;
 use crate::notify::settings::{self, Secrets, Settings, Smtp, Webhook};
 use crate::notify::sign;
 use crate::notify::{channel, secret};
@@ -80,7 +81,7 @@ fn open(
     let settings = settings::read(kind, config, None, &mut problems);
     let secrets = match sealed {
         Some(sealed) => {
-            let plain = secret::open(id, &sealed)?;
+            let plain = secret::open(&channel::KEEPER, id, &sealed)?;
             let value: Value = serde_json::from_str(&plain).unwrap_or(Value::Null);
             collect_texts(&value, hidden);
             settings::read_secrets(kind, &value, &mut problems)
@@ -112,6 +113,8 @@ fn collect_texts(value: &Value, texts: &mut Vec<String>) {
 pub struct Delivery {
     pub id: Uuid,
     pub recipient: String,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
     /// The owner of the delivery may still use the channel.
     pub allowed: bool,
     pub notification: Rc<Notification>,
@@ -190,6 +193,12 @@ impl Delivery {
         ];
         headers.extend(sign::headers(&secrets.signing, self.id, now, &body));
         headers.extend(hook.headers.iter().chain(&secrets.headers).cloned());
+        // What the channel says itself goes first.
+        if let Some(traceparent) = &self.traceparent
+            && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(trace::HEADER))
+        {
+            headers.push((trace::HEADER.to_owned(), traceparent.clone()));
+        }
         HttpRequest {
             method: "POST".to_owned(),
             url: hook.url.clone(),

@@ -1,11 +1,22 @@
 //! Events: what was told to the database by `emit_event`, rules and workflows.
 
+mod envelope;
+pub mod order;
+pub mod receive;
+pub mod replay;
+pub mod schema;
+pub mod trace;
+pub mod webhook;
+
 use crate::error::{Error, Result};
 use crate::queue::{Lane, NewJob};
 use crate::rule::cause;
+use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
 use crate::trigger::{hear, tell};
 use crate::{access, guc, pg};
+use envelope::Envelope;
+use order::Place;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -62,7 +73,7 @@ pub struct Emission<'a> {
     pub source: Option<&'a str>,
     /// The trigger that records it.
     pub trigger: Option<Uuid>,
-    /// Events of one owner and key are taken in order.
+    /// Each listener takes the events of one owner and key in order.
     pub order_key: Option<&'a str>,
 }
 
@@ -77,6 +88,7 @@ impl<'a> Emission<'a> {
 pub fn emit(emission: &Emission) -> Result<Uuid> {
     let Emission { owner, name, payload, source, trigger, order_key } = *emission;
     check_name(name)?;
+    order_key.map(order::check_key).transpose()?;
     let depth = cause::depth();
     if depth >= cause::MAX_DEPTH {
         return Err(Error::refused(
@@ -91,10 +103,18 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
     let text = payload.to_string();
     check_size(name, &text)?;
     let id = Uuid::now_v7();
+    let (context, traceparent) = (trace::context(), trace::current());
     as_extension(|own| {
+        // What a trigger says of a write is ours, and the write must not fail for it.
+        if trigger.is_none() {
+            schema::check(own, owner, name, payload)?;
+        }
+        let place = order_key.map(|key| order::take(own, owner, key)).transpose()?;
         own.run(
-            "INSERT INTO automate.event (id, name, payload, owner, source, depth, cause, trigger_id, order_key)
-             VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO automate.event (id, name, payload, owner, source, depth, cause, trigger_id, order_key,
+                                         order_seq, trace_id, context)
+             VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4, $5, $6, $7, $8, $9, $10, $11,
+                     $12::pg_catalog.text::pg_catalog.jsonb)",
             &[
                 key(id).into(),
                 name.into(),
@@ -105,6 +125,9 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
                 cause::rule().map(key).into(),
                 trigger.map(key).into(),
                 order_key.into(),
+                place.map(|place| place.seq).into(),
+                traceparent.as_deref().and_then(automate_core::trace::trace_id).into(),
+                context.as_ref().map(|map| json!(map).to_string()).into(),
             ],
         )?;
         let rules = listeners(own, owner, Some(name), trigger)?;
@@ -112,37 +135,59 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         if rules.is_empty() && hearers.is_empty() && trigger.is_none() {
             return Ok(id);
         }
-        let event = json!({
-            "id": id, "name": name, "payload": payload, "at": pg::iso(pg::now()),
-            "user": pg::role_name(owner), "source": source, "depth": depth,
-        });
-        tell_rules(own, &rules, &event)?;
+        let at = pg::iso(pg::now());
+        let envelope = Envelope { id, name, payload, at, owner, source, depth, order_key, context };
+        let event = envelope.into_json();
+        tell_rules(own, &rules, &event, place)?;
         if let Some(id) = trigger {
             let name = source.and_then(|source| source.strip_prefix("trigger:"));
             let teller = tell::Teller { id, name: name.unwrap_or_default(), owner };
-            tell::followers(own, &teller, &event)?;
+            tell::followers(own, &teller, &event, place)?;
         }
-        hearers.iter().try_for_each(|hearer| hearer.hear(own, &event))?;
+        hearers.iter().try_for_each(|hearer| hearer.hear(own, &event, place))?;
         Ok(id)
     })
 }
 
 /// Queues a job for each rule that hears an event.
-pub fn tell_rules(own: &Own, rules: &[Listener], event: &Value) -> Result<()> {
-    let depth = event["depth"].as_i64().unwrap_or(0) + 1;
-    for listener in rules {
-        let payload = json!({"rule": listener.rule, "depth": depth, "event": event});
-        let source = format!("rule:{}", listener.name);
+pub fn tell_rules(
+    own: &Own,
+    rules: &[Listener],
+    event: &Value,
+    place: Option<Place>,
+) -> Result<()> {
+    let depth = event["depth"].as_i64().and_then(|depth| i32::try_from(depth).ok()).unwrap_or(0);
+    rules.iter().try_for_each(|rule| rule.tell(own, event, depth, place))
+}
+
+impl Listener {
+    /// From its row: id, name, owner, priority, search_path.
+    fn read(rows: &Rows, row: usize) -> Option<Listener> {
+        Some(Listener {
+            rule: Uuid::from_bytes(*rows.get::<pgrx::Uuid>(row, 1)?.as_bytes()),
+            name: rows.get(row, 2).unwrap_or_default(),
+            owner: rows.get(row, 3)?,
+            priority: rows.get(row, 4).unwrap_or(100),
+            search_path: rows.get(row, 5).unwrap_or_default(),
+        })
+    }
+
+    /// Queues the job that does what the rule says of an event.
+    fn tell(&self, own: &Own, event: &Value, depth: i32, place: Option<Place>) -> Result<()> {
+        let payload = json!({"rule": self.rule, "depth": depth + 1, "event": event});
+        let source = format!("rule:{}", self.name);
+        let chain = place.map(|place| place.chain(&format!("rule:{}", self.rule)));
         NewJob {
             source: Some(&source),
-            priority: listener.priority,
+            priority: self.priority,
             max_attempts: crate::rule::ATTEMPTS,
-            search_path: Some(&listener.search_path),
-            ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
+            search_path: Some(&self.search_path),
+            order: chain.as_deref().zip(place.map(|place| place.seq)),
+            ..NewJob::new("rule", self.owner, Lane::Sql, &payload)
         }
         .put(own)?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// The rules on events of a name, and those subscribed to a trigger, whose owner may know what a
@@ -168,26 +213,18 @@ pub fn listeners(
     )?;
     let mut found = Vec::new();
     for i in 0..rows.len() {
-        let (Some(id), Some(owner)) = (rows.get::<pgrx::Uuid>(i, 1), rows.get(i, 3)) else {
-            continue;
-        };
-        if !tell::may_know(owner, emitter) {
+        let Some(listener) = Listener::read(&rows, i) else { continue };
+        if !tell::may_know(listener.owner, emitter) {
             continue;
         }
-        found.push(Listener {
-            rule: Uuid::from_bytes(*id.as_bytes()),
-            name: rows.get(i, 2).unwrap_or_default(),
-            owner,
-            priority: rows.get(i, 4).unwrap_or(100),
-            search_path: rows.get(i, 5).unwrap_or_default(),
-        });
+        found.push(listener);
     }
     Ok(found)
 }
 
 /// Removes events older than the retention, some at a time.
 pub fn forget_old(own: &Own) -> Result<()> {
-    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::history_retention_s();
+    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::event_retention_s();
     // Ids sort by time, so the primary key finds the old ones.
     let oldest = Uuid::from_u128((u128::from(unix_s.unsigned_abs()) * 1000) << 80);
     own.run(

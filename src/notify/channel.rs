@@ -1,6 +1,6 @@
 //! Channels: making, changing and finding them.
 
-use super::secret;
+use super::secret::{self, Keeper};
 use super::settings::{self, Settings};
 use crate::error::{Error, Result, shown};
 use crate::noun::CHANNEL;
@@ -11,6 +11,9 @@ use automate_core::problem::Problem;
 use pgrx::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
+
+pub static KEEPER: Keeper =
+    Keeper { what: "channel", table: "automate.channel_secret", again: "automate.alter_channel" };
 
 /// A channel to be.
 pub struct NewChannel<'a> {

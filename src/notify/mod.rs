@@ -8,12 +8,13 @@ pub mod sign;
 pub mod template;
 
 use crate::error::{Error, Result, shown};
+use crate::event::trace;
 use crate::spi::{Own, as_extension};
 use crate::wake;
 use automate_core::template::{Message, check_header_value};
 use channel::{Channel, to_pg};
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use settings::Settings;
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -221,9 +222,16 @@ fn queue(own: &Own, n: &Notification, id: Uuid, channels: &[Channel], to: &[To])
     let source = n.source.map_or_else(|| format!("notification:{}", n.template), str::to_owned);
     own.run(
         "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, priority, max_attempts, status)
-         SELECT id, 'delivery', $1, 'n', jsonb_build_object('delivery', id), $2, now(), $3, $4, 'ready'
+         SELECT id, 'delivery', $1, 'n', jsonb_build_object('delivery', id) || $6::jsonb, $2, now(), $3, $4, 'ready'
          FROM unnest($5::uuid[]) AS id",
-        &[n.owner.into(), source.into(), n.priority.into(), MAX_ATTEMPTS.into(), remote.into()],
+        &[
+            n.owner.into(),
+            source.into(),
+            n.priority.into(),
+            MAX_ATTEMPTS.into(),
+            remote.into(),
+            trace::stamped(&json!({})).to_string().into(),
+        ],
     )?;
     wake::arm_courier();
     Ok(())

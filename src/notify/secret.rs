@@ -33,7 +33,7 @@ fn key() -> Result<Key> {
             PgSqlErrorCode::ERRCODE_IO_ERROR,
             format!("cannot use the key file \"{KEY_FILE}\" in the data directory: {e}"),
         )
-        .with_detail("Secrets of channels are kept encrypted with it, and only with it.")
+        .with_detail("Secrets are kept encrypted with it, and only with it.")
         .with_hint("It holds 32 bytes and belongs to the server's user with mode 0600; put it back from a backup.")
     })?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
@@ -80,8 +80,16 @@ fn make_key() -> io::Result<()> {
     }
 }
 
-/// Encrypts for a channel; what is sealed for one cannot be opened for another.
-pub fn seal(channel: Uuid, plain: &str) -> Result<Vec<u8>> {
+/// Whose secrets they are, for the words of errors.
+pub struct Keeper {
+    pub what: &'static str,
+    pub table: &'static str,
+    /// The function by which they are given again.
+    pub again: &'static str,
+}
+
+/// Encrypts for the owner of an id; what is sealed for one cannot be opened for another.
+pub fn seal(id: Uuid, plain: &str) -> Result<Vec<u8>> {
     let Key { key, mark } = key()?;
     let mut nonce = [0; NONCE_LEN];
     SystemRandom::new()
@@ -90,7 +98,7 @@ pub fn seal(channel: Uuid, plain: &str) -> Result<Vec<u8>> {
     let mut bytes = plain.as_bytes().to_vec();
     key.seal_in_place_append_tag(
         Nonce::assume_unique_for_key(nonce),
-        Aad::from(channel.as_bytes()),
+        Aad::from(id.as_bytes()),
         &mut bytes,
     )
     .map_err(|_| Error::Internal("cannot encrypt".into()))?;
@@ -98,30 +106,32 @@ pub fn seal(channel: Uuid, plain: &str) -> Result<Vec<u8>> {
 }
 
 /// Decrypts; the error says why it cannot, and nothing of what is sealed.
-pub fn open(channel: Uuid, sealed: &[u8]) -> Result<String> {
-    let refuse = |message: &str| {
+pub fn open(keeper: &Keeper, id: Uuid, sealed: &[u8]) -> Result<String> {
+    let Keeper { what, table, again } = keeper;
+    let refuse = |reason: &str| {
+        let message = format!("secrets of the {what} {reason}");
         Err(Error::refused(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
-            .with_detail("What automate.channel_secret holds for the channel cannot be decrypted.")
-            .with_hint("Give the channel its secrets again with automate.alter_channel()."))
+            .with_detail(format!("What {table} holds for the {what} cannot be decrypted."))
+            .with_hint(format!("Give the {what} its secrets again with {again}().")))
     };
     let Key { key, mark } = key()?;
     let head = 1 + MARK + NONCE_LEN;
     if sealed.len() < head || sealed[0] != FORM {
-        return refuse("secrets of the channel are damaged");
+        return refuse("are damaged");
     }
     if sealed[1..=MARK] != mark {
-        return refuse("secrets of the channel were encrypted with another key file");
+        return refuse("were encrypted with another key file");
     }
     let mut nonce = [0; NONCE_LEN];
     nonce.copy_from_slice(&sealed[1 + MARK..head]);
     let mut bytes = sealed[head..].to_vec();
     let nonce = Nonce::assume_unique_for_key(nonce);
-    let Ok(plain) = key.open_in_place(nonce, Aad::from(channel.as_bytes()), &mut bytes) else {
-        return refuse("secrets of the channel are damaged");
+    let Ok(plain) = key.open_in_place(nonce, Aad::from(id.as_bytes()), &mut bytes) else {
+        return refuse("are damaged");
     };
     match std::str::from_utf8(plain) {
         Ok(text) => Ok(text.to_owned()),
-        Err(_) => refuse("secrets of the channel are damaged"),
+        Err(_) => refuse("are damaged"),
     }
 }
 

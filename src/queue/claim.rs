@@ -24,7 +24,9 @@ thread_local! {
 }
 
 /// Up to `limit` ready jobs of a role, best first, locked until the transaction ends. Jobs whose
-/// concurrency key somebody else holds are passed over.
+/// concurrency key somebody else holds are passed over, and those of an order key before whose
+/// turn others are still to be done. (A scalar subquery: EXISTS might be hashed, and read the
+/// whole queue.)
 ///
 /// The index entries of finished jobs stay until the next vacuum, and a claim from the start
 /// walks over all of them. So while there is plenty to do, a claim begins where the last ended.
@@ -37,6 +39,9 @@ pub fn claim(own: &Own, role: pg_sys::Oid, limit: i64) -> Result<Vec<Job>> {
              FROM automate.job
              WHERE lane = 's' AND owner = $1 AND status = 'ready' AND (priority, id) > ($3, $4)
                AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+               AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
+                        WHERE e.owner = job.owner AND e.order_key = job.order_key)
+                    AND automate.try_key(owner, order_key)))
              ORDER BY priority, id LIMIT $2 FOR UPDATE SKIP LOCKED",
             &[role.into(), limit.into(), mark.priority.into(), mark.id.into()],
         )?;
@@ -52,6 +57,9 @@ pub fn claim(own: &Own, role: pg_sys::Oid, limit: i64) -> Result<Vec<Job>> {
          FROM automate.job
          WHERE lane = 's' AND owner = $1 AND status = 'ready'
            AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+           AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
+                    WHERE e.owner = job.owner AND e.order_key = job.order_key)
+                AND automate.try_key(owner, order_key)))
          ORDER BY priority, id LIMIT $2 FOR UPDATE SKIP LOCKED",
         &[role.into(), limit.into()],
     )?;
@@ -77,6 +85,9 @@ pub fn claim_these(own: &Own, ids: &[Uuid]) -> Result<Vec<Job>> {
          FROM automate.job
          WHERE id = ANY ($1) AND status = 'ready'
            AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+           AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
+                    WHERE e.owner = job.owner AND e.order_key = job.order_key)
+                AND automate.try_key(owner, order_key)))
          ORDER BY priority, id FOR UPDATE SKIP LOCKED",
         &[to_uuids(ids).into()],
     )?;
@@ -126,20 +137,25 @@ pub fn keep_key(owner: pg_sys::Oid, key: &str) -> bool {
 fn take_key(owner: pg_sys::Oid, key: &str, for_session: bool) -> bool {
     /// `LOCKTAG.locktag_field4` of our keys; PostgreSQL's own advisory locks use 1 and 2.
     const CLASS: u16 = 0xA7;
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in owner.to_u32().to_le_bytes().iter().chain(key.as_bytes()) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    }
-    let tag = pg_sys::LOCKTAG {
-        locktag_field1: crate::pg::my_database().to_u32(),
-        locktag_field2: (hash >> 32) as u32,
-        locktag_field3: hash as u32,
-        locktag_field4: CLASS,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
+    let tag = key_tag(CLASS, owner, key);
     // SAFETY: a well-formed tag; dontWait makes it answer at once.
     let result =
         unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, for_session, true) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// What PostgreSQL's lock manager calls a key of an owner.
+pub fn key_tag(class: u16, owner: pg_sys::Oid, key: &str) -> pg_sys::LOCKTAG {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in owner.to_u32().to_le_bytes().iter().chain(key.as_bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    pg_sys::LOCKTAG {
+        locktag_field1: crate::pg::my_database().to_u32(),
+        locktag_field2: (hash >> 32) as u32,
+        locktag_field3: hash as u32,
+        locktag_field4: class,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
 }

@@ -1,6 +1,7 @@
 //! Putting work in the queue, in the caller's transaction.
 
 use crate::error::Result;
+use crate::event::trace;
 use crate::spi::Own;
 use crate::{pg, wake};
 use pgrx::datum::TimestampWithTimeZone;
@@ -41,6 +42,8 @@ pub struct NewJob<'a> {
     pub dedupe_key: Option<&'a str>,
     pub concurrency_key: Option<&'a str>,
     pub search_path: Option<&'a str>,
+    /// Its chain, and its place in it.
+    pub order: Option<(&'a str, i64)>,
     pub top_level: bool,
 }
 
@@ -60,6 +63,7 @@ impl<'a> NewJob<'a> {
             dedupe_key: None,
             concurrency_key: None,
             search_path: None,
+            order: None,
             top_level: false,
         }
     }
@@ -69,8 +73,8 @@ impl<'a> NewJob<'a> {
         let id = Uuid::now_v7();
         let inserted = own.run(
             "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, priority,
-                    max_attempts, timeout_ms, dedupe_key, concurrency_key, search_path, top_level, status)
-             VALUES ($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.jsonb, $6, coalesce($7, pg_catalog.now()), $8, $9, $10, $11, $12, $13, $14,
+                    max_attempts, timeout_ms, dedupe_key, concurrency_key, search_path, top_level, order_key, order_seq, status)
+             VALUES ($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.jsonb, $6, coalesce($7, pg_catalog.now()), $8, $9, $10, $11, $12, $13, $14, $15, $16,
                     CASE WHEN $7 > pg_catalog.clock_timestamp() THEN 'scheduled' ELSE 'ready' END)
              ON CONFLICT (owner, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
              RETURNING id",
@@ -79,7 +83,7 @@ impl<'a> NewJob<'a> {
                 self.kind.into(),
                 self.owner.into(),
                 self.lane.letter().into(),
-                self.payload.to_string().into(),
+                trace::stamped(self.payload).to_string().into(),
                 self.source.into(),
                 self.run_at.into(),
                 self.priority.into(),
@@ -89,6 +93,8 @@ impl<'a> NewJob<'a> {
                 self.concurrency_key.into(),
                 self.search_path.into(),
                 self.top_level.into(),
+                self.order.map(|(key, _)| key).into(),
+                self.order.map(|(_, seq)| seq).into(),
             ],
         )?;
         if inserted.len() == 1 {

@@ -4,6 +4,7 @@ use super::cache::{DELETE, INSERT, Rule, Rules};
 use super::capture::{self, Change};
 use super::{cause, pending};
 use crate::error::Result;
+use crate::event::trace;
 use crate::spi::own::as_role;
 use crate::spi::step;
 use crate::{guc, pg};
@@ -244,6 +245,9 @@ fn event(rules: &Rules, operation: u8, writer: pg_sys::Oid, truncated: bool) -> 
     }
     if let (true, Some(event)) = (truncated, event.as_object_mut()) {
         event.insert("truncated".into(), json!(true));
+    }
+    if let Some(event) = event.as_object_mut() {
+        trace::stamp(event);
     }
     event
 }

@@ -1,6 +1,6 @@
 //! Doing what a rule says, for one match, in a session of its owner.
 
-use super::{cause, fault};
+use super::{cause, expression, fault};
 use crate::error::{Error, Failure, Result, shown};
 use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
@@ -171,8 +171,18 @@ pub fn event_statement(condition: &str) -> String {
 
 /// Checks the condition of a rule on an event.
 pub fn check_event_condition(condition: &str) -> Result<()> {
+    check_statement("condition", condition)
+}
+
+/// Checks what is asked of events, an expression over `event`; `what` names it.
+pub fn check_over_event(what: &str, text: &str) -> Result<()> {
+    expression::check_shape(text)?;
+    check_statement(what, text)
+}
+
+fn check_statement(what: &str, text: &str) -> Result<()> {
     let skipped = i32::try_from(BEFORE.len()).unwrap_or(0);
-    statement::check_part("condition", &event_statement(condition), condition, skipped).map(|_| ())
+    statement::check_part(what, &event_statement(text), text, skipped).map(|_| ())
 }
 
 /// Does one action.

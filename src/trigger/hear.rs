@@ -3,6 +3,7 @@
 use super::tell;
 use crate::error::Result;
 use crate::event::Emission;
+use crate::event::order::Place;
 use crate::queue::{Lane, NewJob};
 use crate::rule;
 use crate::spi::Own;
@@ -55,16 +56,18 @@ pub fn hearers(own: &Own, emission: &Emission) -> Result<Vec<Hearer>> {
 
 impl Hearer {
     /// Tells the subscribers at once, or has the condition looked at in a session of its owner.
-    pub fn hear(&self, own: &Own, event: &Value) -> Result<()> {
+    pub fn hear(&self, own: &Own, event: &Value, place: Option<Place>) -> Result<()> {
         let Hearer { id, ref name, owner, .. } = *self;
         if !self.has_condition {
-            return tell::subscribers(own, &tell::Teller { id, name, owner }, event);
+            return tell::subscribers(own, &tell::Teller { id, name, owner }, event, place);
         }
+        let chain = place.map(|place| place.chain(&format!("trigger:{id}")));
         let payload = json!({"trigger": id, "event": event});
         NewJob {
             source: Some(&super::source(name)),
             max_attempts: rule::ATTEMPTS,
             search_path: Some(&self.search_path),
+            order: chain.as_deref().zip(place.map(|place| place.seq)),
             ..NewJob::new("trigger", owner, Lane::Sql, &payload)
         }
         .put(own)

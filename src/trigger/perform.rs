@@ -3,6 +3,7 @@
 
 use super::{fault, tell};
 use crate::error::{Error, Failure, Result};
+use crate::event::order;
 use crate::pg;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
@@ -68,7 +69,11 @@ fn decide(id: Uuid, event: &Value) -> Result<Outcome> {
         Ok(false) => Ok(Outcome::Succeeded(json!({"fired": false}))),
         Ok(true) => {
             let teller = tell::Teller { id, name: &name, owner: me };
-            as_extension(|own| tell::subscribers(own, &teller, event))?;
+            as_extension(|own| {
+                let key = event["order_key"].as_str();
+                let place = key.map(|key| order::again(own, me, key)).transpose()?;
+                tell::subscribers(own, &teller, event, place)
+            })?;
             Ok(Outcome::Succeeded(json!({"fired": true})))
         }
         Err(failure) => {

@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::event;
+use crate::event::order::Place;
 use crate::queue::{Lane, NewJob};
 use crate::rule;
 use crate::spi::Own;
@@ -24,14 +25,14 @@ pub fn may_know(role: pg_sys::Oid, of: pg_sys::Oid) -> bool {
 }
 
 /// Tells all subscribers of a trigger.
-pub fn subscribers(own: &Own, teller: &Teller, event: &Value) -> Result<()> {
+pub fn subscribers(own: &Own, teller: &Teller, event: &Value, place: Option<Place>) -> Result<()> {
     let rules = event::listeners(own, teller.owner, None, Some(teller.id))?;
-    event::tell_rules(own, &rules, event)?;
-    followers(own, teller, event)
+    event::tell_rules(own, &rules, event, place)?;
+    followers(own, teller, event, place)
 }
 
 /// Tells the tasks and workflows that are subscribed.
-pub fn followers(own: &Own, teller: &Teller, event: &Value) -> Result<()> {
+pub fn followers(own: &Own, teller: &Teller, event: &Value, place: Option<Place>) -> Result<()> {
     let rows = own.run(
         "SELECT 'task', id, owner::oid, priority FROM automate.task
          WHERE on_trigger = $1 AND status = 'active'
@@ -50,13 +51,16 @@ pub fn followers(own: &Own, teller: &Teller, event: &Value) -> Result<()> {
         if !may_know(owner, teller.owner) {
             continue;
         }
+        let id = Uuid::from_bytes(*id.as_bytes());
+        let chain = place.map(|place| place.chain(&format!("{word}:{id}")));
         let payload = json!({
-            word: Uuid::from_bytes(*id.as_bytes()), "cause": teller.id, "event": event,
+            word: id, "cause": teller.id, "event": event,
         });
         NewJob {
             source: Some(&super::source(teller.name)),
             priority: rows.get(row, 4).unwrap_or(100),
             max_attempts: rule::ATTEMPTS,
+            order: chain.as_deref().zip(place.map(|place| place.seq)),
             ..NewJob::new("trigger", owner, Lane::Sql, &payload)
         }
         .put(own)?;

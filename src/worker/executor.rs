@@ -3,6 +3,7 @@
 use super::process::{self, Process};
 use super::toplevel;
 use crate::error::{Error, Failure};
+use crate::event::trace;
 use crate::pg;
 use crate::queue::finish::{Finished, Outcome, finish};
 use crate::queue::{Job, claim};
@@ -372,6 +373,7 @@ impl Executor {
                 let path = std::ffi::CString::new(path).unwrap_or_default();
                 pg::set_local(c"search_path", &path);
             }
+            trace::go_on(trace::of(&job.payload));
             // SAFETY: reads a process-local variable. The job alone is read-only, our books are not.
             if job.kind == "sql" && unsafe { pg_sys::DefaultXactReadOnly } {
                 pg::set_local(c"transaction_read_only", c"on");

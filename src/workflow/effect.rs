@@ -2,8 +2,9 @@
 
 use super::failure;
 use super::known::Known;
+use super::run::Run;
 use crate::error::{Error, Failure};
-use crate::event::{self, Emission};
+use crate::event::{self, Emission, trace};
 use crate::notify::{self, Notification};
 use crate::pg;
 use crate::spi::{statement, step};
@@ -40,7 +41,7 @@ pub fn carry_out(
     command: &Command,
     owner: pg_sys::Oid,
     source: &str,
-    known: &Known,
+    run: &Run,
 ) -> Result<Value, Trouble> {
     let timeout_ms = match command {
         Command::Sql { timeout_ms, .. } | Command::Notify { timeout_ms, .. } => *timeout_ms,
@@ -51,10 +52,12 @@ pub fn carry_out(
     let began = pg::micros();
     let result = step::in_subtransaction(|| {
         let nest = pg::GucNest::open();
-        if known.search_path != pg::search_path() {
-            let path = std::ffi::CString::new(known.search_path.as_str()).unwrap_or_default();
+        let search_path = run.known.search_path.as_str();
+        if search_path != pg::search_path() {
+            let path = std::ffi::CString::new(search_path).unwrap_or_default();
             pg::set_local(c"search_path", &path);
         }
+        trace::go_on(run.traceparent.as_deref());
         let _limit = TimeLimit::start(timeout_ms);
         let output = do_it(command, owner, source).unwrap_or_else(|e| e.raise());
         // Deferred constraints are this step's affair, not the batch's.
@@ -139,12 +142,16 @@ fn recipients(arguments: &Value) -> crate::error::Result<Vec<String>> {
 }
 
 /// Emits a step's event, in a subtransaction.
-pub fn emit(event: &Value, owner: pg_sys::Oid, source: &str) -> Result<(), WorkflowError> {
+pub fn emit(event: &Value, run: &Run) -> Result<(), WorkflowError> {
     let name = event["type"].as_str().unwrap_or_default();
     let payload = event.get("data").cloned().unwrap_or_else(|| json!({}));
+    let source = run.source();
     step::in_subtransaction(|| {
-        event::emit(&Emission { source: Some(source), ..Emission::new(owner, name, &payload) })
-            .unwrap_or_else(|e| e.raise());
+        let nest = pg::GucNest::open();
+        trace::go_on(run.traceparent.as_deref());
+        let emission = Emission::new(run.owner, name, &payload);
+        event::emit(&Emission { source: Some(&source), ..emission }).unwrap_or_else(|e| e.raise());
+        nest.undo();
     })
     .map_err(|failure| failure::of_sql(&failure, false))
 }

@@ -76,6 +76,8 @@ pub struct Run {
     pub revision: i64,
     pub cancelling: bool,
     pub deadline_us: Option<i64>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
     pub(super) owner: pg_sys::Oid,
     pub(super) workflow: Uuid,
     /// Rules and triggers that led to it.
@@ -166,9 +168,8 @@ impl Play<'_> {
             allowed -= 1;
             self.began_us = pg::now();
             let source = self.run.source();
-            let done = self
-                .run
-                .caused(|| effect::carry_out(&command, self.run.owner, &source, &self.run.known));
+            let done =
+                self.run.caused(|| effect::carry_out(&command, self.run.owner, &source, self.run));
             let step = self.run.pending_step().unwrap_or_default().to_string();
             let event = match done {
                 Ok(output) => Event::Done { step, output },
@@ -257,8 +258,7 @@ impl Play<'_> {
         for command in commands {
             match command {
                 Command::Emit { event, .. } => {
-                    let source = self.run.source();
-                    self.run.caused(|| effect::emit(&event, self.run.owner, &source))?;
+                    self.run.caused(|| effect::emit(&event, self.run))?;
                 }
                 command => last = Some(command),
             }

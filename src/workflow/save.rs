@@ -285,7 +285,7 @@ fn request(own: &Own, run: &Run, command: &Command) -> Result<()> {
         HttpOutput::Response => "response",
         HttpOutput::Raw => "raw",
     };
-    let payload = json!({
+    let mut payload = json!({
         "run": run.id,
         "step": step,
         "attempt": attempt,
@@ -298,6 +298,9 @@ fn request(own: &Own, run: &Run, command: &Command) -> Result<()> {
         "output": output,
         "idempotency_key": format!("{}:{step}", run.id),
     });
+    if let Some(traceparent) = &run.traceparent {
+        payload["trace"] = json!({ "traceparent": traceparent });
+    }
     let (key, source) = (request_key(run.id), run.source());
     NewJob {
         dedupe_key: Some(&key),

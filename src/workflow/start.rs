@@ -1,6 +1,7 @@
 //! Starting and cancelling runs, in the caller's transaction.
 
 use crate::error::{Error, Result};
+use crate::event::trace;
 use crate::noun::{WORKFLOW, looked_for};
 use crate::queue::{Lane, NewJob};
 use crate::rule::cause;
@@ -54,7 +55,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     let id = Uuid::now_v7();
     let put = own.run(
         "WITH r AS (
-            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth)
+            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent)
             VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)
             ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
             RETURNING id)
@@ -70,6 +71,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
             start.source.into(),
             start.idempotency_key.into(),
             cause::depth().into(),
+            trace::current().into(),
         ],
     )?;
     if put.processed == 1 {
