@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, c_char, c_void};
 
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * 24 * 3600);
 static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
@@ -13,6 +14,11 @@ static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 static NETWORK_ALLOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static PAUSED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SKIP_RULES: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// How long the audit is kept, in seconds.
+pub fn audit_retention_s() -> i64 {
+    i64::from(AUDIT_RETENTION.get())
+}
 
 /// Most jobs that share a commit.
 pub fn batch_max() -> i64 {
@@ -82,6 +88,16 @@ pub fn define() {
         c"How long finished jobs, runs and deliveries are kept.",
         c"Older days of automate.job_history are dropped whole.",
         &HISTORY_RETENTION,
+        60,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"automate.audit_retention",
+        c"How long changes of definitions are kept in automate.audit.",
+        c"Older entries are removed now and then.",
+        &AUDIT_RETENTION,
         60,
         i32::MAX,
         GucContext::Suset,

@@ -9,12 +9,13 @@ use crate::{guc, pg, queue};
 pub const INTERVAL_US: i64 = 10 * 60 * 1_000_000;
 
 /// One round; each step in a transaction of its own.
-pub const ROUND: [fn(&Own) -> Result<()>; 10] = [
+pub const ROUND: [fn(&Own) -> Result<()>; 11] = [
     keep_history,
     age,
     queue::lease::end_ownerless,
     queue::limit::forget_dropped,
     crate::event::forget_old,
+    crate::audit::forget_old,
     |own| crate::notify::forget_old(own, guc::history_retention_s()),
     |own| crate::report::forget(own, guc::history_retention_s()),
     |own| crate::task::forget(own, guc::history_retention_s()),

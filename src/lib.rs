@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 pub mod access;
 pub mod api;
+pub mod audit;
 pub mod courier;
 pub mod error;
 pub mod event;
@@ -31,10 +32,16 @@ extension_sql_file!("../sql/00_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/10_queue.sql", name = "queue", requires = ["schema"]);
 extension_sql_file!("../sql/15_limit.sql", name = "limit", requires = ["queue"]);
 extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"]);
-extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event"]);
+extension_sql_file!("../sql/21_audit.sql", name = "audit", requires = ["event"]);
+extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["audit"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["ruleset"]);
-extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["rule"]);
+extension_sql_file!("../sql/26_rule_version.sql", name = "rule_version", requires = ["rule"]);
+extension_sql_file!(
+    "../sql/27_rule_insight.sql",
+    name = "rule_insight",
+    requires = ["rule_version"]
+);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["rule_insight"]);
 extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);

@@ -9,19 +9,27 @@ pub mod cause;
 pub mod columns;
 pub mod conflict;
 pub mod define;
+pub mod document;
 pub mod explain;
 pub mod expression;
 pub mod fault;
 pub mod index;
 pub mod look;
 pub mod matched;
+pub mod never;
 pub mod perform;
 pub mod print;
+pub mod progress;
+pub mod publish;
+pub mod read;
 pub mod rights;
 pub mod steer;
 pub mod store;
 pub mod terms;
+pub mod transfer;
 pub mod trial;
+pub mod validate;
+pub mod version;
 
 pub use perform::perform;
 
