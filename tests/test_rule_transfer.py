@@ -118,6 +118,8 @@ def test_what_is_exported_is_chosen(many: Database) -> None:
 
 
 def test_changes_are_told_and_made_by_versions(many: Database) -> None:
+    # Python would not keep every digit of what was there.
+    many.execute("""SELECT automate.add_rule_test('zeta', 'exact', '{"amount": 500}', '{}')""")
     document = export(many)
     zeta = document["rules"][4]
     zeta.update(condition="new.amount > 50", priority=100)
@@ -180,7 +182,7 @@ def test_all_or_nothing(many: Database) -> None:
         (one_rule(actions=None), "22023", ["/rules/0", '"actions" is missing']),
         (one_rule(actions=[{"emti": "e"}]), "22023", ['rule "r" at /rules/0/actions/0/emti', 'Did you mean "emit"?']),
         (one_rule(actions=[{"sql": "SELECT nothing"}]), "42703", ['rule "r" at /rules/0/actions/0/sql']),
-        (one_rule(condition="new.amuont > 1"), "42703", ['rule "r" at /rules/0/condition', 'Did you mean "amount"?']),
+        (one_rule(condition="new.amuont > 1"), "42703", ['rule "r" at /rules/0/condition', '"new.amount"']),
         (one_rule(condition="random() > 1"), "42P17", ['rule "r" at /rules/0/condition', "volatile"]),
         (one_rule(conditions={"<": [{"var": "nope"}, 1]}), "22023", ["/rules/0/conditions"]),
         (one_rule(ruleset="none"), "42704", ["/rules/0/ruleset"]),
