@@ -137,6 +137,7 @@ def test_changes_are_told_and_made_by_versions(many: Database) -> None:
     assert many.rows("SELECT version, condition FROM automate.rule WHERE name = 'zeta'") == [(2, "new.amount > 50")]
     assert many.rows("SELECT name FROM automate.rule_test ORDER BY 1") == [("also",), ("exact",)]
     assert [row[1] for row in take(many, document)] == ["unchanged", "unchanged"]
+    many.execute("SELECT automate.drop_rule_test('zeta', 'also')")
     assert many.one("SELECT automate.rollback_rule('zeta')") == 3
 
 

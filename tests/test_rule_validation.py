@@ -172,6 +172,32 @@ def test_rights_are_the_callers(orders: Database, role) -> None:  # noqa: F811
     assert rows == [("/on_table", "insufficient_privilege"), ("/actions/0/sql", "insufficient_privilege")]
 
 
+def test_what_belongs_to_another_role(orders: Database, role) -> None:  # noqa: F811
+    ann, boss = role("ann"), role("boss")
+    orders.execute(f"GRANT {boss} TO {ann}")
+    orders.connect(boss).execute("SELECT automate.create_workflow('w', '{\"do\": [{\"a\": {\"set\": {\"x\": 1}}}]}')")
+    text, values = call("validate_rule", "r", [{"emit": "e"}, {"workflow": "w"}], on_event="e")
+    session = orders.connect(ann)
+    rows = session.execute(f"SELECT severity, pointer, code, message FROM {text}", values).fetchall()
+    assert rows == [("warning", "/actions/1/workflow", "other_owner", f'"w" belongs to role "{boss}"')]
+
+
+def test_no_place_is_told_in_what_json_logic_becomes(orders: Database) -> None:  # noqa: F811
+    orders.execute("CREATE TYPE mood AS ENUM ('ok', 'sad')")
+    orders.execute("ALTER TABLE orders ADD mood mood")
+    rows = validate(orders, conditions={"==": [{"var": "mood"}, "angry"]})
+    assert all(row[1].startswith("/conditions") and row[2] is None for row in rows)
+
+
+def test_cases_are_tried_where_nothing_can_be_written(orders: Database) -> None:  # noqa: F811
+    rule(orders, "r", "new.amount > 5")
+    orders.execute("""SELECT automate.add_rule_test('r', 'six', '{"amount": 6}')""")
+    with orders.admin.transaction():
+        orders.execute("SET TRANSACTION READ ONLY")
+        assert orders.rows("SELECT name, passed FROM automate.test_rule('r', 1)") == [("six", True)]
+        assert len(orders.one("SELECT automate.export_rules()")["rules"]) == 1
+
+
 def test_a_cancel_is_no_finding(orders: Database) -> None:  # noqa: F811
     orders.execute("CREATE FUNCTION slow() RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1 FROM pg_sleep(60)'")
     orders.execute("SET statement_timeout = '300ms'")

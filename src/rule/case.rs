@@ -67,7 +67,7 @@ pub fn add(user: pg_sys::Oid, rule: &str, case: &Case) -> Result<()> {
     // Rows that cannot be the rule's are refused here, as they are when it is explained.
     case.outcome(&looked)?;
     as_extension(|own| {
-        let Some(rule) = read::owned(own, looked.owner, rule)? else {
+        let Some(rule) = read::owned(own, looked.owner, rule, true)? else {
             return Err(RULE.missing(own, user, rule));
         };
         Of { user, id: rule.id, owner: rule.owner, name: &rule.definition.name }.put(own, case)
@@ -153,7 +153,7 @@ pub(super) fn parse(test: &Value, pointer: &str, problems: &mut Vec<Problem>) ->
 pub fn remove(user: pg_sys::Oid, rule: &str, name: &str) -> Result<()> {
     let owner = look::find(user, rule, "drop_rule_test")?.owner;
     as_extension(|own| {
-        let Some(stored) = read::owned(own, owner, rule)? else {
+        let Some(stored) = read::owned(own, owner, rule, true)? else {
             return Err(RULE.missing(own, user, rule));
         };
         let cases = self::read(own, stored.id)?;
@@ -177,7 +177,7 @@ pub fn remove(user: pg_sys::Oid, rule: &str, name: &str) -> Result<()> {
 pub fn run(user: pg_sys::Oid, rule: &str, version: Option<i32>) -> Result<Value> {
     let looked = look::find(user, rule, "test_rule")?;
     let (stored, cases) = as_extension(|own| {
-        let Some(stored) = read::owned(own, looked.owner, rule)? else {
+        let Some(stored) = read::owned(own, looked.owner, rule, false)? else {
             return Err(RULE.missing(own, user, rule));
         };
         let cases = self::read(own, stored.id)?;

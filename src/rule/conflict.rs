@@ -113,11 +113,11 @@ pub(super) fn beside(d: &Definition, looked: &Looked) -> Result<Vec<Beside>> {
         stop: d.stop,
     };
     let Some(this) = ready(table, &rule) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
+    let (scratch, mut found) = (Scratch::new(), Vec::new());
     for other in &others {
         pg::check_interrupts();
         let Some(ready) = ready(table, other) else { continue };
-        let proof = prove(&this, &ready);
+        let proof = scratch.prove(&this, &ready);
         let (forth, back) =
             (proof.forth && rule.is_within(other), proof.back && other.is_within(&rule));
         let first = (other.priority, &other.name) < (rule.priority, &rule.name);
@@ -128,6 +128,7 @@ pub(super) fn beside(d: &Definition, looked: &Looked) -> Result<Vec<Beside>> {
         };
         found.push(Beside { other: other.name.clone(), relation });
     }
+    scratch.end();
     Ok(found)
 }
 
@@ -183,34 +184,51 @@ fn relations(first: &Ready, others: &[Ready], found: &mut Vec<Value>) {
         let sees = |operation: &String| other.rule.operations.contains(operation);
         first.rule.operations.iter().filter(|operation| sees(operation)).cloned().collect()
     };
-    // SAFETY: a context of ours under the current one, for what the provers leave behind.
-    let memory = unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"pg_automate proofs".as_ptr(),
-            0,
-            8 * 1024,
-            8 * 1024 * 1024,
-        )
-    };
+    let scratch = Scratch::new();
     for other in others {
         let shared = shared(other);
         if shared.is_empty() {
             continue;
         }
         pg::check_interrupts();
-        // SAFETY: the lists live in the caller's context; only truth values leave this one.
-        let proof = unsafe {
-            let before = pg_sys::MemoryContextSwitchTo(memory);
-            let proof = prove(first, other);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(memory);
-            proof
-        };
+        let proof = scratch.prove(first, other);
         found.extend(told(first.rule, other.rule, proof, &shared));
     }
-    // SAFETY: made above, and not in force.
-    unsafe { pg_sys::MemoryContextDelete(memory) };
+    scratch.end();
+}
+
+/// Memory for what the provers leave behind.
+struct Scratch(pg_sys::MemoryContext);
+
+impl Scratch {
+    fn new() -> Scratch {
+        // SAFETY: a context under the current one, with which it goes if an error ends us.
+        Scratch(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"pg_automate proofs".as_ptr(),
+                0,
+                8 * 1024,
+                8 * 1024 * 1024,
+            )
+        })
+    }
+
+    fn prove(&self, first: &Ready, other: &Ready) -> Proof {
+        // SAFETY: the lists live in the caller's context; only truth values leave this one.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.0);
+            let proof = prove(first, other);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(self.0);
+            proof
+        }
+    }
+
+    fn end(self) {
+        // SAFETY: made by us, and not in force.
+        unsafe { pg_sys::MemoryContextDelete(self.0) };
+    }
 }
 
 /// Asks the provers, which may run the functions of comparison operators: as a rule's owner.

@@ -155,7 +155,12 @@ fn look_at_condition(
         Some(made) => ("/conditions", Some(made.as_str())),
         None => ("/condition", d.condition.as_deref()),
     };
-    findings.keep(argument, check_condition(condition, source, path));
+    let result = check_condition(condition, source, path);
+    if generated.is_some() {
+        // Its place would be one in the SQL that was made of it.
+        statement::take_position();
+    }
+    findings.keep(argument, result);
     generated
 }
 
@@ -299,18 +304,31 @@ fn check_columns(d: &Definition, relid: pg_sys::Oid, operations: &[String]) -> R
 
 /// Statements must make sense, and what is named must be there.
 fn check_actions(owner: pg_sys::Oid, actions: &[Action], findings: &mut Findings) {
-    let require = |noun: &Noun, name: &str| as_extension(|own| noun.require(own, owner, name));
     for (index, action) in actions.iter().enumerate() {
-        let (verb, result) = match action {
+        if let Some((verb, noun, name)) = named(action) {
+            let result = as_extension(|own| noun.require(own, owner, name));
+            findings.keep(format!("/actions/{index}/{verb}"), result);
+        }
+        match action {
             Action::Sql { statement, .. } => {
-                ("sql", statement::check(&format!("action {}: sql", index + 1), statement))
+                let result = statement::check(&format!("action {}: sql", index + 1), statement);
+                findings.keep(format!("/actions/{index}/sql"), result);
             }
-            Action::Workflow { name, .. } => ("workflow", require(&WORKFLOW, name)),
-            Action::Notify { template, .. } => ("notify", require(&TEMPLATE, template)),
-            Action::Emit { name, .. } => ("emit", event::check_name(name)),
-            Action::Report { name, .. } => ("report", require(&REPORT, name)),
-            Action::Task { name } => ("task", require(&TASK, name)),
-        };
-        findings.keep(format!("/actions/{index}/{verb}"), result);
+            Action::Emit { name, .. } => {
+                findings.keep(format!("/actions/{index}/emit"), event::check_name(name));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What an action names: its verb, the kind of thing and the name.
+pub(super) fn named(action: &Action) -> Option<(&'static str, &'static Noun, &str)> {
+    match action {
+        Action::Workflow { name, .. } => Some(("workflow", &WORKFLOW, name)),
+        Action::Notify { template, .. } => Some(("notify", &TEMPLATE, template)),
+        Action::Report { name, .. } => Some(("report", &REPORT, name)),
+        Action::Task { name } => Some(("task", &TASK, name)),
+        Action::Sql { .. } | Action::Emit { .. } => None,
     }
 }

@@ -48,13 +48,14 @@ pub fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Stored> {
     }
 }
 
-/// The rule of a name that a role owns, locked.
-pub fn owned(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<Option<Stored>> {
-    let rows = own.run(
-        select!("WHERE r.owner = $1 AND r.name = $2 FOR UPDATE OF r"),
-        &[owner.into(), name.into()],
-    )?;
-    stored(&rows, 0)
+/// The rule of a name that a role owns; `lock` keeps others from changing it until the transaction
+/// ends.
+pub fn owned(own: &Own, owner: pg_sys::Oid, name: &str, lock: bool) -> Result<Option<Stored>> {
+    let sql = match lock {
+        true => select!("WHERE r.owner = $1 AND r.name = $2 FOR UPDATE OF r"),
+        false => select!("WHERE r.owner = $1 AND r.name = $2"),
+    };
+    stored(&own.run(sql, &[owner.into(), name.into()])?, 0)
 }
 
 /// The rules that a role owns, by name: those LIKE a pattern and, if one is given, in a set.

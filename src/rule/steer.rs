@@ -53,7 +53,7 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
 pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = find(own, user, name)?;
-        let definition = read::owned(own, found.owner, name)?.map(|rule| rule.definition);
+        let definition = read::owned(own, found.owner, name, true)?.map(|rule| rule.definition);
         let old = definition.map(|d| Value::Object(document::sparse(document::write(&d))));
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
         note(own, &found, (Some(user), "drop"), old)?;

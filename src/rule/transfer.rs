@@ -91,7 +91,7 @@ pub fn import(owner: pg_sys::Oid, document: &Value, text: &str, dry_run: bool) -
     let mut good = Vec::new();
     for item in &items {
         let mut findings = Findings::new();
-        let there = as_extension(|own| There::of(own, owner, item))?;
+        let there = as_extension(|own| There::of(own, owner, item, !dry_run))?;
         match check(owner, item, there.as_ref(), &mut findings) {
             Some(checked) => good.push((item, checked, there)),
             None => problems.push((item, findings)),
@@ -168,8 +168,9 @@ fn refuse(problems: Vec<(&Item, Findings)>) -> Error {
 }
 
 impl There {
-    fn of(own: &Own, owner: pg_sys::Oid, item: &Item) -> Result<Option<There>> {
-        let Some(rule) = read::owned(own, owner, &item.definition.name)? else { return Ok(None) };
+    fn of(own: &Own, owner: pg_sys::Oid, item: &Item, lock: bool) -> Result<Option<There>> {
+        let name = &item.definition.name;
+        let Some(rule) = read::owned(own, owner, name, lock)? else { return Ok(None) };
         let cases = case::read(own, rule.id)?;
         let draft = match item.is_beside(&rule) {
             true => version::draft(own, rule.id)?,

@@ -4,11 +4,12 @@
 use super::define::{self, Checked, Definition};
 use super::look::Looked;
 use super::{conflict, never, store};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Result, shown};
 use crate::noun::RULE;
 use crate::pg;
 use crate::spi::{as_extension, statement};
 use automate_core::problem::{Problem, Severity};
+use automate_core::rule::action;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -123,12 +124,28 @@ pub fn run(owner: pg_sys::Oid, definition: &Definition, named: bool) -> Value {
     Value::Array(findings.list.iter().map(Finding::row).collect())
 }
 
+/// What actions name may be another role's, which the owner can use as long as it is a member.
+fn warn_of_others(owner: pg_sys::Oid, d: &Definition, findings: &mut Findings) {
+    let actions = action::parse(&d.actions).unwrap_or_default();
+    for (index, action) in actions.iter().enumerate() {
+        let Some((verb, noun, name)) = define::named(action) else { continue };
+        let found = as_extension(|own| noun.owner(own, owner, name)).ok().flatten();
+        if let Some(other) = found.filter(|other| *other != owner) {
+            let role = pg::role_name(other).unwrap_or_default();
+            let message = format!("{} belongs to role \"{role}\"", shown(name));
+            let hint = "It works as long as you have the privileges of that role; make one of your own, or keep the membership.";
+            findings.warn(&format!("/actions/{index}/{verb}"), "other_owner", message, hint);
+        }
+    }
+}
+
 /// What create_rule takes, and what is perhaps not meant.
 fn warn(owner: pg_sys::Oid, d: &Definition, checked: &Checked, findings: &mut Findings) {
     if d.valid_until.is_some_and(|until| i64::from(until) <= pg::now()) {
         let message = "valid_until is in the past: the rule sees nothing".to_owned();
         findings.warn("/valid_until", "over", message, "Give a later instant, or leave it out.");
     }
+    warn_of_others(owner, d, findings);
     let Some(rule) = Looked::of(owner, d, checked) else { return };
     let argument = if d.conditions.is_some() { "/conditions" } else { "/condition" };
     if let Some(reason) = never::reason(&rule, d.timing == "after") {
