@@ -8,6 +8,7 @@ use super::read::{self, Stored};
 use super::trial::Given;
 use super::validate::Findings;
 use super::version::{self, Change};
+use crate::audit;
 use crate::error::{Error, Failure, Result, shown};
 use crate::noun::RULESET;
 use crate::spi::{Own, as_extension};
@@ -215,11 +216,8 @@ impl<'a> Difference<'a> {
             fewer = cases.iter().filter(|case| !item.cases.contains(case)).collect();
             more.retain(|case| !cases.contains(case));
         }
-        let unlike = |a: &Map<String, Value>, b: &Map<String, Value>| {
-            let keys = a.iter().filter(|(key, value)| b.get(*key) != Some(value));
-            keys.map(|(key, value)| (key.clone(), value.clone())).collect()
-        };
-        Difference { old: unlike(&old, &new), new: unlike(&new, &old), fewer, more }
+        let (old, new) = audit::differing(&old, &new);
+        Difference { old, new, fewer, more }
     }
 
     fn is_none(&self) -> bool {

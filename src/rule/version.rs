@@ -102,7 +102,7 @@ impl Change<'_> {
             None => (None, Value::Object(document::sparse(new))),
             Some(before) => {
                 let (old, new) = audit::differing(&document::write(before), &new);
-                (Some(old), new)
+                (Some(Value::Object(old)), Value::Object(new))
             }
         };
         let entry = Entry {
