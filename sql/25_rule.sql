@@ -78,7 +78,7 @@ COMMENT ON COLUMN automate.rule.on_error IS 'What an error in the condition mean
 COMMENT ON COLUMN automate.rule.valid_from IS 'It sees nothing before this instant.';
 COMMENT ON COLUMN automate.rule.valid_until IS 'It sees nothing from this instant on.';
 COMMENT ON COLUMN automate.rule.search_path IS 'search_path under which it was written: for its condition and its SQL actions.';
-COMMENT ON COLUMN automate.rule.version IS 'Counts its changes.';
+COMMENT ON COLUMN automate.rule.version IS 'The version in force, or the draft of a rule that is one: see automate.rule_version.';
 COMMENT ON COLUMN automate.rule.errors IS 'Transactions in which its condition failed; the writers were not disturbed.';
 COMMENT ON COLUMN automate.rule.last_error IS 'The last such error, or why it is broken.';
 COMMENT ON COLUMN automate.rule.last_error_at IS 'When that was noted.';
@@ -129,11 +129,14 @@ CREATE FUNCTION automate.alter_rule(
     valid_from  timestamptz DEFAULT NULL,
     valid_until timestamptz DEFAULT NULL,
     on_error    text DEFAULT NULL,
-    description text DEFAULT NULL)
+    description text DEFAULT NULL,
+    timing      text DEFAULT NULL,
+    ruleset     text DEFAULT NULL,
+    draft       boolean DEFAULT false)
 RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_alter_rule';
-COMMENT ON FUNCTION automate.alter_rule(text, jsonb, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, text) IS
-'Changes what is given of a rule and leaves the rest; returns its version. All of it is checked anew, with the rights of its owner and under the caller''s search_path; a broken rule that is good now works again. Every session''s next statement sees it. condition and conditions replace each other; to take a condition away, give condition => ''true''.';
+COMMENT ON FUNCTION automate.alter_rule(text, jsonb, text[], text, jsonb, text[], integer, boolean, timestamptz, timestamptz, text, text, text, text, boolean) IS
+'Changes what is given of a rule and leaves the rest; returns the version that this makes: see automate.rule_version. All of it is checked anew, with the rights of its owner and under the caller''s search_path, and must pass the rule''s test cases; a broken rule that is good now works again. Every session''s next statement sees it. With draft, the version is a draft beside the one in force until automate.publish_rule; it goes on from the draft there is. A rule that is a draft as a whole stays one. condition and conditions replace each other; to take a condition away, give condition => ''true''; ruleset => '''' takes it out of its set. What a rule listens to (on_table, on_event, on_trigger) and its name cannot be changed: its test cases, and what it has matched, are about that. Make another rule.';
 
 CREATE FUNCTION automate.drop_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -145,7 +148,7 @@ CREATE FUNCTION automate.enable_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_enable_rule';
 COMMENT ON FUNCTION automate.enable_rule(text) IS
-'Puts a disabled or broken rule back to work, after its condition has been checked again.';
+'Puts a disabled or broken rule back to work, after its condition has been checked again. A draft waits for automate.publish_rule.';
 
 CREATE FUNCTION automate.disable_rule(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

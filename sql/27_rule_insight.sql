@@ -21,6 +21,22 @@ $$;
 COMMENT ON FUNCTION automate.backtest_rule(text, text, integer) IS
 'How many of the rows that the table holds now a rule would match; nothing is done. Each row counts as inserted, and old is a row of NULLs (for a rule on delete only, the row is old). where_sql, an expression like a condition, narrows the rows: scanned counts those that it lets pass, matched those that match. sample shows up to that many of them (0 to 1000), actions what the rule would do for the first. Everything is evaluated as the rule''s owner, read only; the caller owns the rule, or has the privileges of its owner.';
 
+CREATE VIEW automate.backtest_progress WITH (security_barrier = true) AS
+SELECT a.pid, pg_catalog.substring(a.query, '^backtest_rule "(.*)": [0-9]+ %$') AS rule,
+       pg_catalog.substring(a.query, '([0-9]+) %$')::pg_catalog.numeric OPERATOR(pg_catalog./) 100 AS fraction,
+       a.usename AS by_role, a.query_start AS started_at
+FROM pg_catalog.pg_stat_activity AS a
+WHERE a.state OPERATOR(pg_catalog.=) 'active'
+  AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+  AND a.query OPERATOR(pg_catalog.~) '^backtest_rule ".*": [0-9]+ %$';
+COMMENT ON VIEW automate.backtest_progress IS
+'Backtests of large tables that run now, as far as pg_stat_activity shows the caller their sessions: its own role''s, all of them to a member of pg_read_all_stats. Small tables, partitioned ones, and backtests with where_sql are not here.';
+COMMENT ON COLUMN automate.backtest_progress.pid IS 'Process of the session: pg_cancel_backend(pid) ends it.';
+COMMENT ON COLUMN automate.backtest_progress.rule IS 'Name of the rule.';
+COMMENT ON COLUMN automate.backtest_progress.fraction IS 'How much of the table has been looked at: 0 to 1.';
+COMMENT ON COLUMN automate.backtest_progress.by_role IS 'Who had logged in.';
+COMMENT ON COLUMN automate.backtest_progress.started_at IS 'When the statement began.';
+
 CREATE FUNCTION automate.explain_rule_json(name text, new jsonb, old jsonb) RETURNS json
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_explain_rule';

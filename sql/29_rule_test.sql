@@ -44,20 +44,20 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_drop_rule_test';
 COMMENT ON FUNCTION automate.drop_rule_test(text, text) IS 'Removes a test case of a rule.';
 
-CREATE FUNCTION automate.test_rule_json(rule text) RETURNS jsonb
+CREATE FUNCTION automate.test_rule_json(rule text, version integer) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_test_rule';
-COMMENT ON FUNCTION automate.test_rule_json(text) IS
+COMMENT ON FUNCTION automate.test_rule_json(text, integer) IS
 'What came of the test cases of a rule, as a JSON array; automate.test_rule shows it.';
 
-CREATE FUNCTION automate.test_rule(rule text)
+CREATE FUNCTION automate.test_rule(rule text, version integer DEFAULT NULL)
 RETURNS TABLE (name text, passed boolean, expected text, got text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT t.name, t.passed, t.expected, t.got
-    FROM jsonb_to_recordset(automate.test_rule_json($1)) AS t(name text, passed boolean, expected text, got text)
+    FROM jsonb_to_recordset(automate.test_rule_json($1, $2)) AS t(name text, passed boolean, expected text, got text)
     ORDER BY t.passed, t.name
 $$;
-COMMENT ON FUNCTION automate.test_rule(text) IS
-'Tries the test cases of a rule on its condition as it is now, the failures first; automate.explain_rule tells why. expected and got are match, no match, or the error that evaluating the condition raises. Nothing is done.';
+COMMENT ON FUNCTION automate.test_rule(text, integer) IS
+'Tries the test cases of a rule on its condition as it is now, or as it is in a version of automate.rule_version, such as a draft; the failures first; automate.explain_rule tells why. expected and got are match, no match, or the error that evaluating the condition raises. Nothing is done.';

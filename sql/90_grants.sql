@@ -22,6 +22,8 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'rule_test', 'add_rule_test', 'drop_rule_test', 'test_rule', 'test_rule_json', 'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'rule_conflicts', 'rule_conflicts_json',
     'create_trigger', 'alter_trigger', 'drop_trigger', 'enable_trigger', 'disable_trigger', 'evaluate_triggers', 'evaluate_triggers_json', 'test_trigger', 'test_trigger_json',
+    'audit', 'rule_audit', 'rule_version', 'publish_rule', 'rollback_rule', 'export_rules', 'export_rules_json', 'import_rules',
+    'import_rules_json', 'validate_rule', 'validate_rule_json', 'backtest_progress',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',
@@ -44,6 +46,7 @@ UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
+    'audit', 'rule_audit', 'rule_version', 'backtest_progress',
     'run', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
 UNION ALL
 SELECT 'admin', o FROM pg_catalog.unnest(ARRAY['see_all', 'pause', 'resume', 'grant_usage', 'revoke_usage', 'limit_role']) AS o;

@@ -187,6 +187,21 @@ impl Failure {
         }
     }
 
+    /// What an error says, and the error itself.
+    pub fn of(error: Error) -> (Failure, Error) {
+        let (code, detail, hint) = match &error {
+            Error::Refused { code, detail, hint, .. } => (*code, detail.clone(), hint.clone()),
+            _ => (ERRCODE_INTERNAL_ERROR, None, None),
+        };
+        (Failure { code, message: error.to_string(), detail, hint }, error)
+    }
+
+    /// The name of the SQLSTATE, such as undefined_column.
+    pub fn condition(&self) -> String {
+        let name = format!("{:?}", self.code);
+        name.strip_prefix("ERRCODE_").unwrap_or(&name).to_lowercase()
+    }
+
     /// The five characters of the SQLSTATE.
     pub fn sqlstate(&self) -> String {
         let mut code = self.code as i32;
@@ -202,6 +217,18 @@ impl Failure {
     /// Worth another attempt without being asked: it lost a race.
     pub fn lost_race(&self) -> bool {
         matches!(self.code, ERRCODE_T_R_SERIALIZATION_FAILURE | ERRCODE_T_R_DEADLOCK_DETECTED)
+    }
+
+    /// It asks the session or the transaction to stop, whatever was being tried.
+    pub fn stops(&self) -> bool {
+        self.lost_race()
+            || matches!(
+                self.code,
+                ERRCODE_QUERY_CANCELED
+                    | ERRCODE_ADMIN_SHUTDOWN
+                    | ERRCODE_CRASH_SHUTDOWN
+                    | ERRCODE_OUT_OF_MEMORY
+            )
     }
 
     /// As it is kept in `automate.job_history.error`.

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, c_char, c_void};
 
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * 24 * 3600);
 static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
@@ -17,6 +18,11 @@ static PAUSED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SESSION_VARS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static SKIP_RULES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static TRACEPARENT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// How long the audit is kept, in seconds.
+pub fn audit_retention_s() -> i64 {
+    i64::from(AUDIT_RETENTION.get())
+}
 
 /// Most jobs that share a commit.
 pub fn batch_max() -> i64 {
@@ -104,6 +110,16 @@ pub fn define() {
         c"How long finished jobs, runs and deliveries are kept.",
         c"Older days of automate.job_history are dropped whole.",
         &HISTORY_RETENTION,
+        60,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"automate.audit_retention",
+        c"How long changes of definitions are kept in automate.audit.",
+        c"Older entries are removed now and then.",
+        &AUDIT_RETENTION,
         60,
         i32::MAX,
         GucContext::Suset,

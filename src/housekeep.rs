@@ -16,6 +16,7 @@ pub const ROUND: &[fn(&Own) -> Result<()>] = &[
     queue::limit::forget_dropped,
     crate::event::forget_old,
     crate::event::receive::forget_old,
+    crate::audit::forget_old,
     |own| crate::notify::forget_old(own, guc::history_retention_s()),
     |own| crate::report::forget(own, guc::history_retention_s()),
     |own| crate::task::forget(own, guc::history_retention_s()),

@@ -37,7 +37,7 @@ macro_rules! noun {
         Noun {
             word: $word,
             find: concat!(
-                "SELECT id FROM automate.",
+                "SELECT id, owner::pg_catalog.oid FROM automate.",
                 $word,
                 " WHERE name = $2 AND pg_has_role($1, owner, 'USAGE') ORDER BY owner = $1 DESC, owner LIMIT 1"
             ),
@@ -95,6 +95,11 @@ impl Noun {
             Some(id) => Ok(Uuid::from_bytes(*id.as_bytes())),
             None => Err(self.missing(own, role, name)),
         }
+    }
+
+    /// The owner of what a name means to a role.
+    pub fn owner(&self, own: &Own, role: pg_sys::Oid, name: &str) -> Result<Option<pg_sys::Oid>> {
+        Ok(own.run(self.find, &[role.into(), name.into()])?.get(0, 2))
     }
 
     /// Says that a name is not there, and which one was perhaps meant.

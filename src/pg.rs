@@ -1,7 +1,7 @@
 //! The few PostgreSQL symbols that pgrx does not bind, and the small safe wrappers around what we call often.
 
 use pgrx::pg_sys;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 /// C symbols. Call them only through [`guarded`]: an ERROR must not jump over Rust frames.
 pub mod c {
@@ -147,6 +147,15 @@ pub fn search_path() -> String {
             CStr::from_ptr(path).to_string_lossy().into_owned()
         }
     }
+}
+
+/// Runs `f` under another search_path.
+pub fn under_path<R>(path: &str, f: impl FnOnce() -> R) -> R {
+    let nest = GucNest::open();
+    set_local(c"search_path", &CString::new(path).unwrap_or_default());
+    let result = f();
+    nest.undo();
+    result
 }
 
 /// Sets a setting until the enclosing nest level ends ([`GucNest`]).

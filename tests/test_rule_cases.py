@@ -20,8 +20,8 @@ def big(orders: Database) -> Database:  # noqa: F811
     return orders
 
 
-def results(db: Database) -> list[tuple]:
-    return db.rows("SELECT * FROM automate.test_rule('big')")
+def results(db: Database, version: int | None = None) -> list[tuple]:
+    return db.rows("SELECT * FROM automate.test_rule('big', %s)", [version])
 
 
 def test_cases_pass_and_fail_with_the_condition(big: Database) -> None:
@@ -29,13 +29,13 @@ def test_cases_pass_and_fail_with_the_condition(big: Database) -> None:
         ("at the limit", True, "no match", "no match"), ("large", True, "match", "match"),
         ("no amount", True, "no match", "no match"), ("was large", True, "no match", "no match"),
     ]
-    big.execute("SELECT automate.alter_rule('big', condition => 'new.amount >= 100')")
-    assert [row for row in results(big) if not row[1]] == [
+    big.execute("SELECT automate.alter_rule('big', condition => 'new.amount >= 100', draft => true)")
+    assert [row for row in results(big, 2) if not row[1]] == [
         ("at the limit", False, "no match", "match"), ("was large", False, "no match", "match"),
     ]
-    assert results(big)[0][1] is False
-    big.execute("SELECT automate.alter_rule('big', condition => '1 / (new.amount - 100) > 0')")
-    failed = {row[0]: row[3] for row in results(big) if not row[1]}
+    assert results(big, 2)[0][1] is False
+    big.execute("SELECT automate.alter_rule('big', condition => '1 / (new.amount - 100) > 0', draft => true)")
+    failed = {row[0]: row[3] for row in results(big, 3) if not row[1]}
     assert "division by zero" in failed["at the limit"]
     # Nothing was done.
     assert big.one("SELECT count(*) FROM orders") == 0 and big.one("SELECT count(*) FROM automate.job") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -559,3 +560,25 @@ def test_the_examples_of_the_document_run(db: Database, role: Callable[..., str]
         assert f"--  {row[0]}" in text
     assert [(row[1], row[3]) for row in answers[8]] == [("false", True), ("true", False), ("false", True)]
     assert answers[10] == [("big_order", "paid", "shadowed", 'whenever "big_order" matches, "paid" matches, too')]
+
+
+def test_a_backtest_shows_how_far_it_is(orders: Database) -> None:
+    db = orders
+    # A row a page, so that few rows make a large table.
+    db.execute("CREATE TABLE large (id int, filler char(5000)) WITH (fillfactor = 50)")
+    db.execute("ALTER TABLE large ALTER filler SET STORAGE PLAIN")
+    db.execute("INSERT INTO large SELECT n, 'x' FROM generate_series(1, 5000) AS n")
+    db.execute("""CREATE FUNCTION held(id int) RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+        BEGIN IF id = 3000 THEN PERFORM pg_advisory_lock_shared(7); END IF; RETURN id % 2 = 0; END $$""")
+    rule(db, 'hal"f', "held(new.id)", on_table="large")
+    db.execute("SELECT pg_advisory_lock(7)")
+    session, found = db.connect(), []
+    call = "SELECT scanned, matched FROM automate.backtest_rule('hal\"f')"
+    thread = threading.Thread(target=lambda: found.extend(session.execute(call).fetchall()))
+    thread.start()
+    db.wait_until("SELECT fraction BETWEEN 0.5 AND 0.65 FROM automate.backtest_progress WHERE rule = 'hal\"f'")
+    assert db.one("SELECT pid FROM automate.backtest_progress") == session.info.backend_pid
+    db.execute("SELECT pg_advisory_unlock(7)")
+    thread.join(30)
+    assert found == [(5000, 2500)]
+    assert db.rows("SELECT * FROM automate.backtest_progress") == []

@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::ffi::CStr;
 use uuid::Uuid;
 
+/// Most bytes of a document of many definitions.
+const MAX_DOCUMENT: usize = 64 << 20;
+
 /// What a function answers.
 pub enum Answer {
     Null,
@@ -155,8 +158,17 @@ impl Args {
 
     pub fn opt_json(&self, index: usize, name: &str) -> Result<Option<Value>> {
         let Some(text) = self.json_text(index) else { return Ok(None) };
-        parse_json(&text, name)
-            .map(Some)
+        self.parse(index, name, &text, crate::guc::max_payload_bytes()).map(Some)
+    }
+
+    /// A jsonb that must be given and holds many definitions, and its text.
+    pub fn document(&self, index: usize, name: &str) -> Result<(Value, String)> {
+        let text = self.json_text(index).ok_or_else(|| self.missing(index, name))?;
+        Ok((self.parse(index, name, &text, MAX_DOCUMENT)?, text))
+    }
+
+    fn parse(&self, index: usize, name: &str, text: &str, limit: usize) -> Result<Value> {
+        parse_json(text, name, limit)
             .map_err(|e| e.or_detail(format!("{} It has {} bytes.", self.place(index), text.len())))
     }
 
@@ -219,11 +231,11 @@ impl Args {
 }
 
 /// Reads JSON from outside within the limits of size and depth.
-pub fn parse_json(text: &str, name: &str) -> Result<Value> {
+pub fn parse_json(text: &str, name: &str, limit: usize) -> Result<Value> {
     let refuse = |code, reason: String, hint: &str| {
         Error::refused(code, format!("{name} is not acceptable: {reason}")).with_hint(hint)
     };
-    automate_core::json::check_size(text, crate::guc::max_payload_bytes()).map_err(|e| {
+    automate_core::json::check_size(text, limit).map_err(|e| {
         refuse(
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             e.to_string(),

@@ -12,6 +12,7 @@ pub mod queue;
 pub mod report;
 pub mod rule;
 pub mod rule_test;
+pub mod rule_version;
 pub mod task;
 pub mod trigger;
 pub mod webhook;

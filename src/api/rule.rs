@@ -1,15 +1,16 @@
 //! create_rule, alter_rule, drop_rule, enable_rule, disable_rule.
 
-use super::args::Answer;
+use super::args::{Answer, Args};
+use crate::error::Result;
 use crate::rule::alter::{self, Changes};
 use crate::rule::define::{self, Definition};
 use crate::rule::steer;
 use crate::{access, sql_function};
 
-sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
-    let owner = access::require_owner()?;
-    let definition = Definition {
-        name: args.text(0, "name")?,
+/// The arguments of create_rule; validate_rule takes the same.
+pub(super) fn definition(args: &Args, name: String) -> Result<Definition> {
+    Ok(Definition {
+        name,
         actions: args.json(1, "actions")?,
         on_table: args.oid(2),
         on_event: args.opt_text(3),
@@ -28,7 +29,12 @@ sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
         draft: args.bool(16, false),
         enabled: args.bool(17, true),
         description: args.opt_text(18),
-    };
+    })
+}
+
+sql_function!(automate_create_rule, pg_finfo_automate_create_rule, |args| {
+    let owner = access::require_owner()?;
+    let definition = definition(args, args.text(0, "name")?)?;
     Ok(Answer::Uuid(define::create(owner, &definition)?))
 });
 
@@ -45,9 +51,11 @@ sql_function!(automate_alter_rule, pg_finfo_automate_alter_rule, |args| {
         valid_until: args.timestamp(9),
         on_error: args.opt_text(10),
         description: args.opt_text(11),
+        timing: args.opt_text(12),
+        ruleset: args.opt_text(13),
     };
-    let name = args.text(0, "name")?;
-    Ok(Answer::Int(alter::alter(access::require_owner()?, &name, changes)?))
+    let (name, draft) = (args.text(0, "name")?, args.bool(14, false));
+    Ok(Answer::Int(alter::alter(access::require_owner()?, &name, changes, draft)?))
 });
 
 sql_function!(automate_drop_rule, pg_finfo_automate_drop_rule, |args| {

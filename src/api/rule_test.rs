@@ -22,5 +22,5 @@ sql_function!(automate_drop_rule_test, pg_finfo_automate_drop_rule_test, |args| 
 });
 
 sql_function!(automate_test_rule, pg_finfo_automate_test_rule, |args| {
-    case::run(pg::current_user(), &args.text(0, "rule")?).map(Answer::Json)
+    case::run(pg::current_user(), &args.text(0, "rule")?, args.opt_int(1)).map(Answer::Json)
 });

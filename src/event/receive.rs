@@ -162,7 +162,7 @@ fn remember(own: &Own, source: &Source, id: &str) -> Result<Option<Uuid>> {
 }
 
 fn become_event(source: &Source, body: &str) -> Result<Uuid> {
-    let payload = parse_json(body, "the body")
+    let payload = parse_json(body, "the body", crate::guc::max_payload_bytes())
         .map_err(|e| e.or_detail(format!("It came for webhook source {}.", shown(&source.name))))?;
     let name = event_name(&source.event, source.event_from.as_deref(), &payload);
     let name = name.map_err(|reason| {

@@ -1,8 +1,8 @@
 //! How many rows of its table a rule would match now: one query over the table, as the rule's owner.
 
-use super::expression;
 use super::look::{self, Looked};
 use super::print::Printer;
+use super::{expression, progress};
 use crate::error::{Error, Failure, Result};
 use crate::noun::RULE;
 use crate::{guc, pg};
@@ -35,9 +35,7 @@ pub fn run(user: pg_sys::Oid, name: &str, where_sql: Option<&str>, sample: i32) 
     }
     let tested = rule.as_owner(|| {
         let statements = statements(&rule, where_sql).unwrap_or_else(|e| e.raise());
-        let counts = texts(&statements.count, 1);
-        let number = |i: usize| counts.get(i).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        let (scanned, matched) = (number(0), number(1));
+        let (scanned, matched) = count(&rule, &statements, where_sql.is_none());
         // Never more than there are, so that the search ends with the last of them.
         let wanted = matched.min(u64::try_from(sample).unwrap_or(0));
         let rows = if wanted == 0 { Vec::new() } else { texts(&statements.sample, wanted) };
@@ -108,6 +106,40 @@ fn printed(rule: &Looked, what: &str, text: Option<&str>) -> Result<Printed> {
         let text = format!("({})", Printer::of(rule.table).print(clause));
         Ok(Printed { text, whole_old })
     }
+}
+
+/// Counts the rows. A large table is taken by parts of its file, so that others can see how far
+/// it is; not if only some rows are asked for, since an index may find those.
+fn count(rule: &Looked, statements: &Statements, all: bool) -> (u64, u64) {
+    let numbers = |sql: &str| {
+        let found = texts(sql, 1);
+        let number = |i: usize| found.get(i).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        (number(0), number(1))
+    };
+    let steps = if all { progress::steps(rule.table) } else { Vec::new() };
+    if steps.is_empty() {
+        return numbers(&statements.count);
+    }
+    let row = if rule.sides().new { "new" } else { "old" };
+    let (mut scanned, mut matched) = (0, 0);
+    for (index, (from, to)) in steps.iter().enumerate() {
+        pg::check_interrupts();
+        progress::tell(&rule.name, index, steps.len());
+        let mut sql = format!(
+            "{} AND {row}.ctid OPERATOR(pg_catalog.>=) '({from},0)'::pg_catalog.tid",
+            statements.count
+        );
+        if let Some(to) = to {
+            sql.push_str(&format!(
+                " AND {row}.ctid OPERATOR(pg_catalog.<) '({to},0)'::pg_catalog.tid"
+            ));
+        }
+        let (some, of_them) = numbers(&sql);
+        scanned += some;
+        matched += of_them;
+    }
+    progress::end();
+    (scanned, matched)
 }
 
 /// Runs a query under the active snapshot; at most `most` of its rows, column after column.

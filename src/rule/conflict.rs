@@ -1,8 +1,9 @@
 //! How the rules of a table stand to each other, as far as PostgreSQL's own provers can tell: the
 //! ones that decide whether a partial index or a partition is of use to a query.
 
+use super::define::Definition;
 use super::expression;
-use super::look::{self, as_owner, tried};
+use super::look::{self, Looked, as_owner, tried};
 use crate::error::{Error, Result};
 use crate::pg;
 use crate::spi::{Own, as_extension};
@@ -24,6 +25,14 @@ struct Rule {
     columns: Option<Vec<String>>,
     /// The instants between which it is valid.
     valid: (pg_sys::TimestampTz, pg_sys::TimestampTz),
+    stop: bool,
+}
+
+/// What was proved of a rule that is to be and one that there is.
+pub(super) struct Beside {
+    pub other: String,
+    /// equivalent, or stopped: the other comes first and stops whatever this one matches.
+    pub relation: &'static str,
 }
 
 impl Rule {
@@ -84,10 +93,49 @@ pub fn run(user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Value> {
     Ok(Value::Array(found))
 }
 
+/// How a rule that is to be stands to the active ones of its table.
+pub(super) fn beside(d: &Definition, looked: &Looked) -> Result<Vec<Beside>> {
+    let (table, owner) = (looked.table, looked.owner);
+    let mut others = as_extension(|own| read(own, owner, table))?;
+    others.retain(|other| other.owner != owner || other.name != d.name);
+    let rule = Rule {
+        name: d.name.clone(),
+        owner,
+        operations: looked.operations.clone(),
+        condition: looked.condition.clone(),
+        search_path: looked.search_path.clone(),
+        priority: d.priority,
+        columns: d.columns.clone(),
+        valid: (
+            d.valid_from.map_or(i64::MIN, i64::from),
+            d.valid_until.map_or(i64::MAX, i64::from),
+        ),
+        stop: d.stop,
+    };
+    let Some(this) = ready(table, &rule) else { return Ok(Vec::new()) };
+    let (scratch, mut found) = (Scratch::new(), Vec::new());
+    for other in &others {
+        pg::check_interrupts();
+        let Some(ready) = ready(table, other) else { continue };
+        let proof = scratch.prove(&this, &ready);
+        let (forth, back) =
+            (proof.forth && rule.is_within(other), proof.back && other.is_within(&rule));
+        let first = (other.priority, &other.name) < (rule.priority, &rule.name);
+        let relation = match (proof.apart, forth, back) {
+            (false, true, true) => "equivalent",
+            (false, true, false) if other.stop && first => "stopped",
+            _ => continue,
+        };
+        found.push(Beside { other: other.name.clone(), relation });
+    }
+    scratch.end();
+    Ok(found)
+}
+
 fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
     let rows = own.run(
         "SELECT name, owner::pg_catalog.oid, operations, coalesce(condition_sql, condition), search_path, priority,
-                columns, valid_from, valid_until
+                columns, valid_from, valid_until, stop
          FROM automate.rule
          WHERE on_table = $2::pg_catalog.oid AND status = 'active'
            AND (pg_has_role($1, owner, 'USAGE') OR has_function_privilege($1, 'automate.see_all()', 'EXECUTE'))
@@ -106,6 +154,7 @@ fn read(own: &Own, user: pg_sys::Oid, table: pg_sys::Oid) -> Result<Vec<Rule>> {
             priority: rows.get(i, 6)?,
             columns: rows.get(i, 7),
             valid: (at(i, 8, i64::MIN), at(i, 9, i64::MAX)),
+            stop: rows.get(i, 10).unwrap_or(false),
         })
     };
     Ok((0..rows.len()).filter_map(rule).collect())
@@ -135,34 +184,51 @@ fn relations(first: &Ready, others: &[Ready], found: &mut Vec<Value>) {
         let sees = |operation: &String| other.rule.operations.contains(operation);
         first.rule.operations.iter().filter(|operation| sees(operation)).cloned().collect()
     };
-    // SAFETY: a context of ours under the current one, for what the provers leave behind.
-    let memory = unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"pg_automate proofs".as_ptr(),
-            0,
-            8 * 1024,
-            8 * 1024 * 1024,
-        )
-    };
+    let scratch = Scratch::new();
     for other in others {
         let shared = shared(other);
         if shared.is_empty() {
             continue;
         }
         pg::check_interrupts();
-        // SAFETY: the lists live in the caller's context; only truth values leave this one.
-        let proof = unsafe {
-            let before = pg_sys::MemoryContextSwitchTo(memory);
-            let proof = prove(first, other);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(memory);
-            proof
-        };
+        let proof = scratch.prove(first, other);
         found.extend(told(first.rule, other.rule, proof, &shared));
     }
-    // SAFETY: made above, and not in force.
-    unsafe { pg_sys::MemoryContextDelete(memory) };
+    scratch.end();
+}
+
+/// Memory for what the provers leave behind.
+struct Scratch(pg_sys::MemoryContext);
+
+impl Scratch {
+    fn new() -> Scratch {
+        // SAFETY: a context under the current one, with which it goes if an error ends us.
+        Scratch(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"pg_automate proofs".as_ptr(),
+                0,
+                8 * 1024,
+                8 * 1024 * 1024,
+            )
+        })
+    }
+
+    fn prove(&self, first: &Ready, other: &Ready) -> Proof {
+        // SAFETY: the lists live in the caller's context; only truth values leave this one.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.0);
+            let proof = prove(first, other);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(self.0);
+            proof
+        }
+    }
+
+    fn end(self) {
+        // SAFETY: made by us, and not in force.
+        unsafe { pg_sys::MemoryContextDelete(self.0) };
+    }
 }
 
 /// Asks the provers, which may run the functions of comparison operators: as a rule's owner.

@@ -4,9 +4,11 @@ use super::columns::TableColumns;
 use super::expression::{self, Sides};
 use super::perform::check_event_condition;
 use super::rights::{check_rights, check_table};
+use super::validate::Findings;
+use super::version::Change;
 use super::{look, store, terms};
 use crate::error::{Error, Result, shown};
-use crate::noun::{REPORT, RULE, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
+use crate::noun::{Noun, REPORT, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::spi::{as_extension, statement};
 use crate::{access, event, pg};
 use automate_core::problem::Problem;
@@ -23,6 +25,7 @@ const MAX_NAME: usize = 128;
 const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
 
 /// A rule as its author says it.
+#[derive(Clone)]
 pub struct Definition {
     pub name: String,
     pub actions: Value,
@@ -68,65 +71,140 @@ pub(super) struct Checked<'a> {
 pub fn create(owner: pg_sys::Oid, definition: &Definition) -> Result<Uuid> {
     let checked = check(owner, definition)?;
     let id = Uuid::now_v7();
+    let change = Change {
+        user: owner,
+        id,
+        owner,
+        definition,
+        checked: &checked,
+        before: None,
+        action: "create",
+        note: None,
+    };
     as_extension(|own| {
         store::refuse_duplicate(own, owner, &definition.name)?;
-        store::store(own, id, owner, definition, &checked).map(|_| id)
+        change.put(own, None).map(|_| id)
     })
 }
 
 /// Looks at a definition with the rights in force, which are the owner's.
 pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
-    access::check_length("a rule", &d.name, MAX_NAME, "Name what it is for, such as big_order.")?;
-    let source = source(owner, d)?;
+    let mut findings = Findings::new();
+    match examine(owner, d, true, &mut findings) {
+        Some(checked) => Ok(checked),
+        None => Err(findings
+            .into_error()
+            .unwrap_or_else(|| Error::Internal("a rule was refused without a reason".into()))),
+    }
+}
+
+/// The same, but for all that is wrong; None if there is an error. Without `named` the name is not
+/// looked at.
+pub(super) fn examine<'a>(
+    owner: pg_sys::Oid,
+    d: &'a Definition,
+    named: bool,
+    findings: &mut Findings,
+) -> Option<Checked<'a>> {
+    if named {
+        let advice = "Name what it is for, such as big_order.";
+        findings.keep("/name", access::check_length("a rule", &d.name, MAX_NAME, advice));
+    }
+    let source = source(owner, d, findings);
     if let (Some(condition), Some(_)) = (&d.condition, &d.conditions) {
-        return Err(Error::invalid("a rule has a condition or conditions, not both")
+        let error = Error::invalid("a rule has a condition or conditions, not both")
             .with_detail(format!("Beside conditions, condition is {}.", shown(condition)))
-            .with_hint("condition is SQL, conditions is JsonLogic."));
+            .with_hint("condition is SQL, conditions is JsonLogic.");
+        findings.keep("/conditions", Err::<(), _>(error));
     }
-    if let Source::Table { relid, .. } = &source {
-        check_table(*relid)?;
-        check_rights(*relid, owner)?;
-    }
-    check_terms(d, &source)?;
     let path = search_path();
-    let generated = generate(d, &source)?;
-    let condition = generated.as_deref().or(d.condition.as_deref());
-    check_condition(condition, &source, &path)?;
-    let actions =
-        action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
-    check_actions(owner, &actions)?;
+    let generated = match &source {
+        Some(source) if is_usable(owner, source, findings) => {
+            check_terms(d, source, findings);
+            look_at_condition(d, source, &path, findings)
+        }
+        _ => None,
+    };
+    if let Some(actions) = findings.keep_all("actions", action::parse(&d.actions)) {
+        check_actions(owner, &actions, findings);
+    }
     let set = |name: &String| as_extension(|own| RULESET.id(own, owner, name));
-    let ruleset = d.ruleset.as_ref().map(set).transpose()?;
-    Ok(Checked { source, generated, path, ruleset })
+    let ruleset = findings.keep("/ruleset", d.ruleset.as_ref().map(set).transpose());
+    if !findings.list.is_empty() {
+        return None;
+    }
+    Some(Checked { source: source?, generated, path, ruleset: ruleset? })
+}
+
+/// Whether its table, if it has one, can have rules of the owner.
+fn is_usable(owner: pg_sys::Oid, source: &Source, findings: &mut Findings) -> bool {
+    let Source::Table { relid, .. } = source else { return true };
+    findings.keep("/on_table", check_table(*relid)).is_some()
+        && findings.keep("/on_table", check_rights(*relid, owner)).is_some()
+}
+
+/// Checks the condition; answers the SQL that was made of JsonLogic.
+fn look_at_condition(
+    d: &Definition,
+    source: &Source,
+    path: &str,
+    findings: &mut Findings,
+) -> Option<String> {
+    let generated = findings.keep_all("conditions", generate(d, source))?;
+    let (argument, condition) = match &generated {
+        Some(made) => ("/conditions", Some(made.as_str())),
+        None => ("/condition", d.condition.as_deref()),
+    };
+    let result = check_condition(condition, source, path);
+    if generated.is_some() {
+        // Its place would be one in the SQL that was made of it.
+        statement::take_position();
+    }
+    findings.keep(argument, result);
+    generated
 }
 
 /// search_path as it is kept: temporary objects last, so that no writer's can stand in.
 fn search_path() -> String {
     let path = pg::search_path();
-    if path.trim().is_empty() { "pg_temp".into() } else { format!("{path}, pg_temp") }
+    match path.trim() {
+        "" => "pg_temp".into(),
+        // As it was kept.
+        kept if kept == "pg_temp" || kept.ends_with(", pg_temp") => path,
+        _ => format!("{path}, pg_temp"),
+    }
 }
 
-fn source(owner: pg_sys::Oid, d: &Definition) -> Result<Source<'_>> {
+fn source<'a>(
+    owner: pg_sys::Oid,
+    d: &'a Definition,
+    findings: &mut Findings,
+) -> Option<Source<'a>> {
     match (d.on_table, d.on_event.as_deref(), d.on_trigger.as_deref()) {
         (Some(relid), None, None) => {
-            let operations = operations(&d.operations)?;
+            let operations = findings.keep("/operations", operations(&d.operations))?;
             let sides = look::sides(&operations);
-            Ok(Source::Table { relid, operations, sides })
+            Some(Source::Table { relid, operations, sides })
         }
         (None, Some(name), None) => {
-            event::check_pattern(name)?;
-            Ok(Source::Event(name))
+            findings.keep("/on_event", event::check_pattern(name)).map(|()| Source::Event(name))
         }
         (None, None, Some(name)) => {
-            as_extension(|own| TRIGGER.id(own, owner, name)).map(Source::Trigger)
+            let found = as_extension(|own| TRIGGER.id(own, owner, name));
+            findings.keep("/on_trigger", found).map(Source::Trigger)
         }
-        (None, None, None) => Err(Error::invalid(
-            "a rule is on a table, on an event or on a trigger",
-        )
-        .with_detail("None of on_table, on_event and on_trigger was given.")
-        .with_hint(
-            "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'.",
-        )),
+        _ => findings.keep("", Err(not_one_source(d))),
+    }
+}
+
+/// Says that a rule listens to nothing, or to more than one thing.
+fn not_one_source(d: &Definition) -> Error {
+    match (d.on_table, d.on_event.as_deref(), d.on_trigger.as_deref()) {
+        (None, None, None) => Error::invalid("a rule is on a table, on an event or on a trigger")
+            .with_detail("None of on_table, on_event and on_trigger was given.")
+            .with_hint(
+                "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'.",
+            ),
         (table, event, trigger) => {
             let given = [
                 table.map(|_| "on_table".to_owned()),
@@ -134,9 +212,9 @@ fn source(owner: pg_sys::Oid, d: &Definition) -> Result<Source<'_>> {
                 trigger.map(|name| format!("on_trigger {}", shown(name))),
             ];
             let given: Vec<String> = given.into_iter().flatten().collect();
-            Err(Error::invalid("a rule is on one table, event or trigger")
+            Error::invalid("a rule is on one table, event or trigger")
                 .with_detail(format!("Given are {}.", given.join(" and ")))
-                .with_hint("Make a rule for each, with the same actions."))
+                .with_hint("Make a rule for each, with the same actions.")
         }
     }
 }
@@ -162,14 +240,13 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
 }
 
 /// The SQL that JsonLogic means.
-fn generate(d: &Definition, source: &Source) -> Result<Option<String>> {
+fn generate(d: &Definition, source: &Source) -> std::result::Result<Option<String>, Vec<Problem>> {
     let Some(logic) = &d.conditions else { return Ok(None) };
-    let made = match source {
+    match source {
         Source::Table { relid, sides, .. } => to_sql(logic, &TableColumns::of(*relid, *sides)),
         Source::Event(_) | Source::Trigger(_) => event_to_sql(logic),
-    };
-    made.map(Some)
-        .map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems, RULE.help))
+    }
+    .map(Some)
 }
 
 fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Result<()> {
@@ -187,58 +264,71 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
 }
 
 /// What is asked beyond the condition must make sense for the source.
-fn check_terms(d: &Definition, source: &Source) -> Result<()> {
+fn check_terms(d: &Definition, source: &Source, findings: &mut Findings) {
     if !terms::ON_ERROR.contains(&d.on_error.as_str()) {
         let message = format!("unknown policy {} for on_error", shown(&d.on_error));
-        return Err(Error::unknown_word(message, &d.on_error, &terms::ON_ERROR));
+        let error = Error::unknown_word(message, &d.on_error, &terms::ON_ERROR);
+        findings.keep("/on_error", Err::<(), _>(error));
     }
     if let (Some(from), Some(until)) = (d.valid_from, d.valid_until)
         && i64::from(from) >= i64::from(until)
     {
-        return Err(Error::invalid("valid_from must be before valid_until")
+        let error = Error::invalid("valid_from must be before valid_until")
             .with_detail("The rule would never be valid.")
-            .with_hint("Exchange them, or leave one out."));
+            .with_hint("Exchange them, or leave one out.");
+        findings.keep("/valid_until", Err::<(), _>(error));
     }
     match source {
         Source::Table { relid, operations, .. } => {
-            let Some(columns) = &d.columns else { return Ok(()) };
-            if columns.is_empty() || !operations.iter().any(|o| o == "update") {
-                return Err(Error::invalid("columns are for updates")
-                    .with_detail("An update counts only if one of the columns changed.")
-                    .with_hint("Name at least one, and have update among the operations."));
-            }
-            terms::attribute_numbers(*relid, columns).map(|_| ())
+            findings.keep("/columns", check_columns(d, *relid, operations));
         }
         _ if d.columns.is_some() || d.stop || d.on_error != "skip" => {
-            Err(Error::invalid("columns, stop and on_error are for rules on tables")
+            let error = Error::invalid("columns, stop and on_error are for rules on tables")
                 .with_detail("Rules on events act each for itself, after the commit.")
-                .with_hint("Leave them out; say in the condition what the rule is to pass over."))
+                .with_hint("Leave them out; say in the condition what the rule is to pass over.");
+            findings.keep("", Err::<(), _>(error));
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 
+fn check_columns(d: &Definition, relid: pg_sys::Oid, operations: &[String]) -> Result<()> {
+    let Some(columns) = &d.columns else { return Ok(()) };
+    if columns.is_empty() || !operations.iter().any(|o| o == "update") {
+        return Err(Error::invalid("columns are for updates")
+            .with_detail("An update counts only if one of the columns changed.")
+            .with_hint("Name at least one, and have update among the operations."));
+    }
+    terms::attribute_numbers(relid, columns).map(|_| ())
+}
+
 /// Statements must make sense, and what is named must be there.
-fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
+fn check_actions(owner: pg_sys::Oid, actions: &[Action], findings: &mut Findings) {
     for (index, action) in actions.iter().enumerate() {
+        if let Some((verb, noun, name)) = named(action) {
+            let result = as_extension(|own| noun.require(own, owner, name));
+            findings.keep(format!("/actions/{index}/{verb}"), result);
+        }
         match action {
             Action::Sql { statement, .. } => {
-                statement::check(&format!("action {}: sql", index + 1), statement)?;
+                let result = statement::check(&format!("action {}: sql", index + 1), statement);
+                findings.keep(format!("/actions/{index}/sql"), result);
             }
-            Action::Workflow { name, .. } => {
-                as_extension(|own| WORKFLOW.require(own, owner, name))?;
+            Action::Emit { name, .. } => {
+                findings.keep(format!("/actions/{index}/emit"), event::check_name(name));
             }
-            Action::Notify { template, .. } => {
-                as_extension(|own| TEMPLATE.require(own, owner, template))?;
-            }
-            Action::Emit { name, .. } => event::check_name(name)?,
-            Action::Report { name, .. } => {
-                as_extension(|own| REPORT.require(own, owner, name))?;
-            }
-            Action::Task { name } => {
-                as_extension(|own| TASK.require(own, owner, name))?;
-            }
+            _ => {}
         }
     }
-    Ok(())
+}
+
+/// What an action names: its verb, the kind of thing and the name.
+pub(super) fn named(action: &Action) -> Option<(&'static str, &'static Noun, &str)> {
+    match action {
+        Action::Workflow { name, .. } => Some(("workflow", &WORKFLOW, name)),
+        Action::Notify { template, .. } => Some(("notify", &TEMPLATE, template)),
+        Action::Report { name, .. } => Some(("report", &REPORT, name)),
+        Action::Task { name } => Some(("task", &TASK, name)),
+        Action::Sql { .. } | Action::Emit { .. } => None,
+    }
 }

@@ -51,18 +51,22 @@ pub fn run(
     new: Option<&Given>,
     old: Option<&Given>,
 ) -> Result<String> {
-    let rule = look::find(user, name, "explain_rule")?;
+    parts(&look::find(user, name, "explain_rule")?, new, old)
+}
+
+/// The same of a rule that is at hand.
+pub fn parts(rule: &Looked, new: Option<&Given>, old: Option<&Given>) -> Result<String> {
     if new.is_none() && old.is_none() {
         return Err(Error::invalid("explain_rule needs a row")
             .with_detail("Neither new nor old was given.")
             .with_hint("Give new => to_jsonb(a_row), and old as well for an update."));
     }
     for (side, row) in [("new", new), ("old", old)] {
-        row.map_or(Ok(()), |row| check_row(&rule, side, row))?;
+        row.map_or(Ok(()), |row| check_row(rule, side, row))?;
     }
     let mut parts = match &rule.condition {
         None => vec![always()],
-        Some(condition) => parts_of(&rule, condition, new, old)?,
+        Some(condition) => parts_of(rule, condition, new, old)?,
     };
     decide(&mut parts, 0);
     let rows: Vec<String> = parts.iter().map(Part::row).collect();

@@ -1,8 +1,9 @@
 //! Conditions that fail: the writer is not disturbed, the rule's owner is told.
 
+use crate::audit::{self, Entry};
 use crate::error::{Failure, Result};
 use crate::queue::{Lane, NewJob};
-use crate::spi::{Own, as_extension};
+use crate::spi::{Own, as_extension, own::Rows};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -57,19 +58,43 @@ pub fn record(own: &Own, fault: &Value) -> Result<()> {
         return Ok(());
     };
     let broken = fault["broken"].as_bool().unwrap_or(false);
+    let error = fault["error"].as_str().unwrap_or("unknown");
     let changed = own.run(
-        "UPDATE automate.rule
-         SET errors = errors + 1, last_error = $2, last_error_at = pg_catalog.clock_timestamp(),
-             status = CASE WHEN $3 AND status = 'active' THEN 'broken' ELSE status END
-         WHERE id = $1 RETURNING on_table::oid",
-        &[
-            pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
-            fault["error"].as_str().unwrap_or("unknown").into(),
-            broken.into(),
-        ],
+        "UPDATE automate.rule AS r
+         SET errors = r.errors + 1, last_error = $2, last_error_at = pg_catalog.clock_timestamp(),
+             status = CASE WHEN $3 AND r.status = 'active' THEN 'broken' ELSE r.status END
+         FROM (SELECT id, status FROM automate.rule WHERE id = $1 FOR UPDATE) AS was
+         WHERE r.id = was.id
+         RETURNING r.id, r.owner::oid, r.name, r.on_table::oid, r.status <> was.status",
+        &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), error.into(), broken.into()],
     )?;
-    if let (true, Some(table)) = (broken, changed.get::<pg_sys::Oid>(0, 1)) {
+    if let (true, Some(table)) = (broken, changed.get::<pg_sys::Oid>(0, 4)) {
         super::cache::announce(own, table)?;
+    }
+    match changed.get(0, 5) {
+        Some(true) => note_broken(own, &changed, error),
+        _ => Ok(()),
+    }
+}
+
+/// Notes in the audit that the server found rules broken; the rows begin with id, owner and name.
+pub fn note_broken(own: &Own, rows: &Rows, reason: &str) -> Result<()> {
+    for row in 0..rows.len() {
+        let (Some(id), Some(owner)) = (rows.get::<pgrx::Uuid>(row, 1), rows.get(row, 2)) else {
+            continue;
+        };
+        let name: String = rows.get(row, 3).unwrap_or_default();
+        let entry = Entry {
+            kind: "rule",
+            object: Uuid::from_bytes(*id.as_bytes()),
+            name: &name,
+            owner,
+            action: "broken",
+            by: None,
+            old: None,
+            new: Some(json!({"last_error": reason})),
+        };
+        audit::record(own, &entry)?;
     }
     Ok(())
 }

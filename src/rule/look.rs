@@ -1,6 +1,7 @@
 //! A rule on a table as those see it who look into it: found by its name, and tried with the rights
 //! and the settings of its owner, read only.
 
+use super::define::{Checked, Definition, Source};
 use super::expression::{self, Sides};
 use super::rights::check_rights;
 use crate::error::{Error, Failure, Result, shown};
@@ -81,6 +82,20 @@ pub fn sides(operations: &[String]) -> Sides {
 }
 
 impl Looked {
+    /// A rule on a table as a definition of it says; None for other rules.
+    pub(super) fn of(owner: pg_sys::Oid, d: &Definition, checked: &Checked) -> Option<Looked> {
+        let Source::Table { relid, operations, .. } = &checked.source else { return None };
+        Some(Looked {
+            name: d.name.clone(),
+            owner,
+            table: *relid,
+            operations: operations.clone(),
+            condition: checked.generated.clone().or_else(|| d.condition.clone()),
+            actions: d.actions.to_string(),
+            search_path: path(Some(checked.path.clone())),
+        })
+    }
+
     pub fn sides(&self) -> Sides {
         sides(&self.operations)
     }
@@ -119,17 +134,8 @@ pub fn as_owner<R>(
 
 /// Runs `f` in a subtransaction. What asks the session or the transaction to stop is raised.
 pub fn tried<R>(f: impl FnOnce() -> R) -> std::result::Result<R, Failure> {
-    step::in_subtransaction(f).map_err(|failure| {
-        let stops = failure.lost_race()
-            || matches!(
-                failure.code,
-                ERRCODE_QUERY_CANCELED
-                    | ERRCODE_ADMIN_SHUTDOWN
-                    | ERRCODE_CRASH_SHUTDOWN
-                    | ERRCODE_OUT_OF_MEMORY
-            );
-        if stops { Error::from(failure).raise() } else { failure }
-    })
+    step::in_subtransaction(f)
+        .map_err(|failure| if failure.stops() { Error::from(failure).raise() } else { failure })
 }
 
 /// A table's name as it stands in a statement.

@@ -1,15 +1,17 @@
 //! Removing rules and switching them on and off.
 
-use super::cache;
-use super::expression;
 use super::look::sides;
 use super::rights::check_rights;
-use crate::error::{Error, Result};
+use super::{cache, document, expression, fault, read};
+use crate::audit::{self, Entry};
+use crate::error::{Error, Result, shown};
 use crate::noun::RULE;
 use crate::spi::own::as_role;
 use crate::spi::{Own, as_extension};
 use pgrx::prelude::*;
+use serde_json::Value;
 use std::ffi::CString;
+use uuid::Uuid;
 
 /// A rule that was found by its name.
 struct Found {
@@ -19,13 +21,15 @@ struct Found {
     condition: Option<String>,
     operations: Vec<String>,
     search_path: String,
+    name: String,
+    status: String,
 }
 
 /// The rule of a name: the user's own first, then those of roles whose privileges it has.
 fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
     let rows = own.run(
         "SELECT id, owner::pg_catalog.oid, on_table::pg_catalog.oid, coalesce(condition_sql, condition),
-                operations, search_path
+                operations, search_path, status
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1 FOR UPDATE",
         &[name.into(), user.into()],
@@ -40,6 +44,8 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
         condition: rows.get(0, 4),
         operations: rows.get(0, 5).unwrap_or_default(),
         search_path: rows.get(0, 6).unwrap_or_default(),
+        name: name.to_owned(),
+        status: rows.get(0, 7).unwrap_or_default(),
     })
 }
 
@@ -47,7 +53,10 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
 pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = find(own, user, name)?;
+        let definition = read::owned(own, found.owner, name, true)?.map(|rule| rule.definition);
+        let old = definition.map(|d| Value::Object(document::sparse(document::write(&d))));
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
+        note(own, &found, (Some(user), "drop"), old)?;
         let Some(table) = found.table else { return Ok(()) };
         cache::announce(own, table)?;
         own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
@@ -59,13 +68,16 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
 pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = find(own, user, name)?;
-        set_status(own, &found, "disabled")
+        refuse_draft(&found)?;
+        set_status(own, &found, "disabled")?;
+        note(own, &found, (Some(user), "disable"), None)
     })
 }
 
 /// Puts a rule back to work, if its condition still makes sense.
 pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
     let found = as_extension(|own| find(own, user, name))?;
+    refuse_draft(&found)?;
     if let Some(table) = found.table {
         check_rights(table, found.owner)?;
         let sides = sides(&found.operations);
@@ -80,13 +92,13 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
         if let Some(table) = found.table {
             own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
         }
-        Ok(())
+        note(own, &found, (Some(user), "enable"), None)
     })
 }
 
 fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
     own.run(
-        "UPDATE automate.rule SET status = $2, version = version + 1, updated_at = pg_catalog.now()
+        "UPDATE automate.rule SET status = $2, updated_at = pg_catalog.now()
          WHERE id = $1",
         &[found.id.into(), status.into()],
     )?;
@@ -96,14 +108,41 @@ fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
     }
 }
 
+/// A draft is neither on nor off.
+fn refuse_draft(found: &Found) -> Result<()> {
+    if found.status != "draft" {
+        return Ok(());
+    }
+    Err(Error::refused(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("rule {} is a draft", shown(&found.name)),
+    )
+    .with_detail("It is not evaluated before it is published.")
+    .with_hint("SELECT automate.publish_rule(name) puts it in force."))
+}
+
+/// Notes in the audit what was done to a rule.
+fn note(
+    own: &Own,
+    found: &Found,
+    (by, action): (Option<pg_sys::Oid>, &'static str),
+    old: Option<Value>,
+) -> Result<()> {
+    let (object, owner) = (Uuid::from_bytes(*found.id.as_bytes()), found.owner);
+    let name = found.name.as_str();
+    audit::record(own, &Entry { kind: "rule", object, name, owner, action, by, old, new: None })
+}
+
 /// Says of rules whose table was dropped that they are broken.
 pub fn disown_dropped_tables(own: &Own) -> Result<()> {
-    own.run(
-        "UPDATE automate.rule SET status = 'broken', last_error = 'its table was dropped',
+    const REASON: &str = "its table was dropped";
+    let rows = own.run(
+        "UPDATE automate.rule SET status = 'broken', last_error = $1,
                 last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
          WHERE on_table IS NOT NULL AND status = 'active'
-           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)",
-        &[],
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)
+         RETURNING id, owner::pg_catalog.oid, name",
+        &[REASON.into()],
     )?;
-    Ok(())
+    fault::note_broken(own, &rows, REASON)
 }

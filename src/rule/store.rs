@@ -2,7 +2,7 @@
 
 use super::cache;
 use super::define::{Checked, Definition, Source};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::noun::RULE;
 use crate::spi::Own;
 use pgrx::prelude::*;
@@ -24,27 +24,27 @@ pub fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()>
 
 const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owner, status, on_table, on_event, operations,
             condition, conditions, condition_sql, actions, priority, search_path, created_by,
-            columns, stop, valid_from, valid_until, on_error, on_trigger, timing, ruleset)
+            columns, stop, valid_from, valid_until, on_error, on_trigger, timing, ruleset, version)
      VALUES ($1, $2, $3, $4, $5, $6::pg_catalog.oid, $7, $8, $9,
             $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
-            $16, $17, $18, $19, $20, $21, $22, $23)
+            $16, $17, $18, $19, $20, $21, $22, $23, $24)
      ON CONFLICT (id) DO UPDATE SET (description, status, operations, condition, conditions, condition_sql,
             actions, priority, search_path, columns, stop, valid_from, valid_until, on_error, timing, ruleset,
             version, errors, last_error, last_error_at, updated_at)
           = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.operations, EXCLUDED.condition,
             EXCLUDED.conditions, EXCLUDED.condition_sql, EXCLUDED.actions, EXCLUDED.priority,
             EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
-            EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, r.version + 1, 0, NULL, NULL, pg_catalog.now())
-     RETURNING version";
+            EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, EXCLUDED.version, 0, NULL, NULL, pg_catalog.now())";
 
-/// Writes a rule, or the next version of it, and tells every session; returns the version.
+/// Writes a rule, or another version of it, and tells every session.
 pub(super) fn store(
     own: &Own,
     id: Uuid,
     owner: pg_sys::Oid,
     d: &Definition,
     checked: &Checked,
-) -> Result<i32> {
+    version: i32,
+) -> Result<()> {
     let key = |id: Uuid| pgrx::Uuid::from_bytes(*id.as_bytes());
     let (relid, operations, event, trigger) = match &checked.source {
         Source::Table { relid, operations, .. } => {
@@ -60,7 +60,7 @@ pub(super) fn store(
     };
     // SAFETY: reads a process-local variable.
     let session = unsafe { pg_sys::GetSessionUserId() };
-    let version: Option<i32> = own.one(
+    own.run(
         STORE,
         &[
             pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
@@ -86,11 +86,12 @@ pub(super) fn store(
             trigger.into(),
             d.timing.as_str().into(),
             checked.ruleset.map(key).into(),
+            version.into(),
         ],
     )?;
     if let Some(relid) = relid {
         own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
         cache::announce(own, relid)?;
     }
-    version.ok_or_else(|| Error::Internal("a rule was not written".into()))
+    Ok(())
 }

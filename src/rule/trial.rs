@@ -19,6 +19,13 @@ pub struct Given {
     pub text: String,
 }
 
+impl PartialEq for Given {
+    /// The same text, which is PostgreSQL's for the value.
+    fn eq(&self, other: &Given) -> bool {
+        self.text == other.text
+    }
+}
+
 /// The rows of a change where expressions look for them. Everything lives in the memory context in
 /// which it was made.
 pub struct Trial {

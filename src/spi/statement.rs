@@ -53,6 +53,8 @@ thread_local! {
     static RAN_UTILITY: Cell<bool> = const { Cell::new(false) };
     /// Where in the text PostgreSQL's parser stopped, counted in characters from 1.
     static POSITION: Cell<c_int> = const { Cell::new(0) };
+    /// The place that the last refusal of a text told.
+    static REFUSED_AT: Cell<Option<c_int>> = const { Cell::new(None) };
 }
 
 /// What the parser hook fills with the types that it infers for $1, $2, ...
@@ -99,8 +101,15 @@ pub fn with_position<R>(f: impl FnOnce() -> R) -> std::result::Result<R, (Failur
     result.map_err(|failure| (failure, Some(POSITION.get()).filter(|p| *p > 0)))
 }
 
+/// Where in its text the last refusal by [`refuse_text`] is, counted in characters from 1; asked
+/// once.
+pub fn take_position() -> Option<i32> {
+    REFUSED_AT.take()
+}
+
 /// Says where a text is wrong: the line, a caret below it, and the position.
 pub fn refuse_text(what: &str, text: &str, failure: Failure, position: Option<i32>) -> Error {
+    REFUSED_AT.set(position);
     let place = position.and_then(|p| usize::try_from(p).ok()).map(|position| {
         let before: String = text.chars().take(position.saturating_sub(1)).collect();
         let line = before.matches('\n').count() + 1;

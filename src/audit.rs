@@ -1,0 +1,74 @@
+//! The audit: who changed which definition, written in the transaction that changes it.
+
+use crate::error::Result;
+use crate::spi::Own;
+use crate::{guc, pg};
+use pgrx::prelude::*;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// Entries removed by one statement.
+const BATCH: i64 = 10_000;
+
+/// A definition as JSON.
+type Definition = Map<String, Value>;
+
+/// A change of a definition.
+pub struct Entry<'a> {
+    /// The table of the thing in the schema automate, such as rule.
+    pub kind: &'static str,
+    pub object: Uuid,
+    pub name: &'a str,
+    pub owner: pg_sys::Oid,
+    pub action: &'static str,
+    /// The role that does it; None for the server itself.
+    pub by: Option<pg_sys::Oid>,
+    pub old: Option<Value>,
+    pub new: Option<Value>,
+}
+
+/// Writes an entry.
+pub fn record(own: &Own, entry: &Entry) -> Result<()> {
+    let key = |id: Uuid| pgrx::Uuid::from_bytes(*id.as_bytes());
+    let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
+    own.run(
+        "INSERT INTO automate.audit (id, kind, object, name, owner, action, by_role, by_session, application, client, old, new)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 IS NOT NULL THEN session_user END,
+                 CASE WHEN $7 IS NOT NULL THEN nullif(current_setting('application_name'), '') END,
+                 CASE WHEN $7 IS NOT NULL THEN inet_client_addr() END, $8::jsonb, $9::jsonb)",
+        &[
+            key(Uuid::now_v7()).into(),
+            entry.kind.into(),
+            key(entry.object).into(),
+            entry.name.into(),
+            entry.owner.into(),
+            entry.action.into(),
+            entry.by.and_then(pg::role_name).into(),
+            text(&entry.old).into(),
+            text(&entry.new).into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The keys of two definitions that differ, with the old and the new values.
+pub fn differing(old: &Definition, new: &Definition) -> (Definition, Definition) {
+    let only = |of: &Definition, other: &Definition| {
+        let unlike = |(key, value): &(&String, &Value)| other.get(key.as_str()) != Some(value);
+        of.iter().filter(unlike).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    (only(old, new), only(new, old))
+}
+
+/// Removes entries older than their retention, some at a time.
+pub fn forget_old(own: &Own) -> Result<()> {
+    // Ids sort by time, so the primary key finds the old ones.
+    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::audit_retention_s();
+    let oldest = Uuid::from_u128((u128::from(unix_s.unsigned_abs()) * 1000) << 80);
+    own.run(
+        "DELETE FROM automate.audit WHERE id IN
+            (SELECT id FROM automate.audit WHERE id < $1 ORDER BY id LIMIT $2)",
+        &[pgrx::Uuid::from_bytes(*oldest.as_bytes()).into(), BATCH.into()],
+    )?;
+    Ok(())
+}
