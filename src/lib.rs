@@ -34,7 +34,12 @@ extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"])
 extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["ruleset"]);
-extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["rule"]);
+extension_sql_file!("../sql/26_rule_before.sql", name = "rule_before", requires = ["rule"]);
+extension_sql_file!(
+    "../sql/27_rule_insight.sql",
+    name = "rule_insight",
+    requires = ["rule_before"]
+);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["rule_insight"]);
 extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);

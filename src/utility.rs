@@ -1,6 +1,7 @@
 //! Commands that want a database to themselves, or that bring and take the extension: our workers
 //! make way, and come back when the command is over.
 
+use crate::rule::follow;
 use crate::shmem::{Kind, State, registry};
 use crate::{pg, wake};
 use pgrx::prelude::*;
@@ -63,6 +64,8 @@ unsafe extern "C-unwind" fn process_utility(
         }
         Effect::Extension => wake::arm_launcher(),
     }
+    // SAFETY: as above.
+    let concerned = unsafe { follow::before((*plan).utilityStmt) };
     // SAFETY: hands the very same arguments on, to the hook before ours or to PostgreSQL.
     unsafe {
         match PREVIOUS {
@@ -89,6 +92,9 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+    }
+    if let Some(concerned) = concerned {
+        follow::after(concerned);
     }
 }
 

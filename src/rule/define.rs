@@ -4,7 +4,7 @@ use super::columns::TableColumns;
 use super::expression::{self, Sides};
 use super::perform::check_event_condition;
 use super::rights::{check_rights, check_table};
-use super::{look, store, terms};
+use super::{before, look, request, store, terms};
 use crate::error::{Error, Result, shown};
 use crate::noun::{REPORT, RULE, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::spi::{as_extension, statement};
@@ -94,7 +94,15 @@ pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
     check_condition(condition, &source, &path)?;
     let actions =
         action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
+    before::check_timing(d, &source, &actions)?;
     check_actions(owner, &actions)?;
+    if let Source::Table { relid, operations, .. } = &source
+        && d.timing == "before"
+    {
+        let place = before::Place { relid: *relid, owner, operations: before::bits(operations) };
+        let path = CString::new(path.as_str()).map_err(|e| Error::Internal(e.to_string()))?;
+        before::check(&place, condition, &actions, &path)?;
+    }
     let set = |name: &String| as_extension(|own| RULESET.id(own, owner, name));
     let ruleset = d.ruleset.as_ref().map(set).transpose()?;
     Ok(Checked { source, generated, path, ruleset })
@@ -231,6 +239,7 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
             Action::Notify { template, .. } => {
                 as_extension(|own| TEMPLATE.require(own, owner, template))?;
             }
+            Action::Http(http) => request::check(&format!("action {}: http", index + 1), http)?,
             Action::Emit { name, .. } => event::check_name(name)?,
             Action::Report { name, .. } => {
                 as_extension(|own| REPORT.require(own, owner, name))?;
@@ -238,6 +247,8 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action]) -> Result<()> {
             Action::Task { name } => {
                 as_extension(|own| TASK.require(own, owner, name))?;
             }
+            // Looked at with the table, by `before::check`.
+            Action::Set { .. } | Action::Reject(_) => {}
         }
     }
     Ok(())

@@ -123,7 +123,7 @@ fn raw_size(slot: *mut pg_sys::TupleTableSlot) -> usize {
     }
 }
 
-fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
+pub(super) fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
     if slot.is_null() {
         return "null".into();
     }

@@ -2,26 +2,37 @@
 
 pub mod alter;
 pub mod backtest;
+pub mod before;
 pub mod cache;
 pub mod capture;
 pub mod case;
 pub mod cause;
 pub mod columns;
 pub mod conflict;
+pub mod context;
+pub mod ddl;
+pub mod decide;
 pub mod define;
 pub mod explain;
 pub mod expression;
 pub mod fault;
+pub mod follow;
 pub mod index;
+pub mod inline;
 pub mod look;
 pub mod matched;
+pub mod mentioned;
 pub mod perform;
+pub mod preview;
 pub mod print;
+pub mod request;
+pub mod rewrite;
 pub mod rights;
 pub mod steer;
 pub mod store;
 pub mod terms;
 pub mod trial;
+pub mod within;
 
 pub use perform::perform;
 

@@ -4,6 +4,7 @@ use super::cache;
 use super::expression;
 use super::look::sides;
 use super::rights::check_rights;
+use super::{before, inline, store};
 use crate::error::{Error, Result};
 use crate::noun::RULE;
 use crate::spi::own::as_role;
@@ -19,13 +20,15 @@ struct Found {
     condition: Option<String>,
     operations: Vec<String>,
     search_path: String,
+    is_before: bool,
+    actions: String,
 }
 
 /// The rule of a name: the user's own first, then those of roles whose privileges it has.
 fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
     let rows = own.run(
         "SELECT id, owner::pg_catalog.oid, on_table::pg_catalog.oid, coalesce(condition_sql, condition),
-                operations, search_path
+                operations, search_path, timing = 'before', actions::pg_catalog.text
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1 FOR UPDATE",
         &[name.into(), user.into()],
@@ -40,6 +43,8 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
         condition: rows.get(0, 4),
         operations: rows.get(0, 5).unwrap_or_default(),
         search_path: rows.get(0, 6).unwrap_or_default(),
+        is_before: rows.get(0, 7).unwrap_or(false),
+        actions: rows.get(0, 8).unwrap_or_default(),
     })
 }
 
@@ -50,8 +55,7 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
         let Some(table) = found.table else { return Ok(()) };
         cache::announce(own, table)?;
-        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
-        Ok(())
+        store::keep_triggers(own, table)
     })
 }
 
@@ -74,11 +78,18 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
         if let Some(text) = &found.condition {
             as_role(found.owner, || expression::check(table, text, sides, &path))?;
         }
+        if found.is_before {
+            let operations = before::bits(&found.operations);
+            let place = before::Place { relid: table, owner: found.owner, operations };
+            let actions = inline::parse(&found.actions)?;
+            let condition = found.condition.as_deref();
+            as_role(found.owner, || before::check(&place, condition, &actions, &path))?;
+        }
     }
     as_extension(|own| {
         set_status(own, &found, "active")?;
         if let Some(table) = found.table {
-            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
+            store::keep_triggers(own, table)?;
         }
         Ok(())
     })

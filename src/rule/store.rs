@@ -37,6 +37,15 @@ const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owne
             EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, r.version + 1, 0, NULL, NULL, pg_catalog.now())
      RETURNING version";
 
+/// Gives a table the triggers that its rules want, and takes away those that none wants.
+pub fn keep_triggers(own: &Own, table: pg_sys::Oid) -> Result<()> {
+    own.run(
+        "SELECT automate.keep_capture($1::pg_catalog.oid), automate.keep_decide($1::pg_catalog.oid)",
+        &[table.into()],
+    )?;
+    Ok(())
+}
+
 /// Writes a rule, or the next version of it, and tells every session; returns the version.
 pub(super) fn store(
     own: &Own,
@@ -89,7 +98,7 @@ pub(super) fn store(
         ],
     )?;
     if let Some(relid) = relid {
-        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
+        keep_triggers(own, relid)?;
         cache::announce(own, relid)?;
     }
     version.ok_or_else(|| Error::Internal("a rule was not written".into()))

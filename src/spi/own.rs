@@ -72,6 +72,13 @@ pub fn as_role<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `f` with the rights of a role, as PostgreSQL does the work of its foreign keys: it may
+/// write, deferred constraints included, but not SET ROLE.
+pub fn acting_as<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
+    let _id = Id::switch_to(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE);
+    f()
+}
+
 /// Runs our statements as the extension's owner, with SPI connected.
 pub fn as_extension<R>(f: impl FnOnce(&Own) -> Result<R>) -> Result<R> {
     let owner = extension_owner()?;
