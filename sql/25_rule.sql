@@ -47,7 +47,7 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_valid CHECK (valid_from OPERATOR(pg_catalog.<) valid_until),
     CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
 ) WITH (fillfactor = 70);
-CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
+CREATE INDEX rule_on_table ON automate.rule (on_table, timing) WHERE on_table IS NOT NULL;
 CREATE INDEX rule_event_like ON automate.rule (priority) WHERE event_like IS NOT NULL;
 CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
 CREATE INDEX rule_on_trigger ON automate.rule (on_trigger) WHERE on_trigger IS NOT NULL;

@@ -9,6 +9,7 @@ COMMENT ON FUNCTION automate.decide() IS
 CREATE FUNCTION automate.keep_decide(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
     -- Triggers of one kind run in the order of their names: the rules judge the row that the table's own have made.

@@ -217,9 +217,19 @@ unsafe extern "C-unwind" fn catalog_changed(_arg: pg_sys::Datum, _cache: i32, _h
 
 /// Tells every session that the rules of a table, and of its partitions, changed.
 pub fn announce(own: &Own, table: pg_sys::Oid) -> Result<()> {
+    // SAFETY: look-ups in the catalog; the relation is there if it has a kind.
+    unsafe {
+        match pg_sys::get_rel_relkind(table) as u8 {
+            0 => return Ok(()),
+            b'p' => {}
+            _ => {
+                pg_sys::CacheInvalidateRelcacheByRelid(table);
+                return Ok(());
+            }
+        }
+    }
     let rows = own.run(
-        "SELECT c.oid FROM pg_catalog.pg_class AS c
-         WHERE c.oid = $1 OR c.oid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree($1) AS p)",
+        "SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) AS p",
         &[table.into()],
     )?;
     for i in 0..rows.len() {

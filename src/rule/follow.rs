@@ -11,6 +11,7 @@ use crate::spi::{Own, as_extension, step};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// What a command does, and whom that concerns.
 pub struct Concerned {
@@ -59,6 +60,7 @@ fn disowns(own: &Own, change: &Change) -> Result<bool> {
     if *cascades || tables.is_empty() {
         return Ok(*cascades);
     }
+    own.plan_for_queue();
     let found: Option<bool> = own.one(
         "SELECT true FROM automate.rule WHERE on_table = ANY ($1::pg_catalog.regclass[]) LIMIT 1",
         &[tables.clone().into()],
@@ -108,8 +110,12 @@ pub fn after(concerned: Concerned) {
             }
         }
         as_extension(|own| {
+            own.plan_for_queue();
             followed.iter().try_for_each(|rule| store(own, rule))?;
             broken.iter().try_for_each(|(rule, failure)| mark_broken(own, rule, failure))?;
+            let changed = followed.iter().copied().chain(broken.iter().map(|(rule, _)| *rule));
+            let tables: HashSet<pg_sys::Oid> = changed.filter_map(|rule| rule.table).collect();
+            tables.iter().try_for_each(|table| cache::announce(own, *table))?;
             match disowns {
                 true => steer::disown_dropped_tables(own),
                 false => Ok(()),
@@ -162,7 +168,7 @@ fn store(own: &Own, rule: &Mentioned) -> Result<()> {
             &arguments,
         )?;
     }
-    rule.table.map_or(Ok(()), |table| cache::announce(own, table))
+    Ok(())
 }
 
 fn mark_broken(own: &Own, rule: &Mentioned, failure: &Failure) -> Result<()> {
@@ -180,7 +186,7 @@ fn mark_broken(own: &Own, rule: &Mentioned, failure: &Failure) -> Result<()> {
             &arguments,
         )?;
     }
-    rule.table.map_or(Ok(()), |table| cache::announce(own, table))
+    Ok(())
 }
 
 /// Tells who gave the command what it meant for rules.

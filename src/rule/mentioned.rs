@@ -67,15 +67,15 @@ macro_rules! mentioned {
     };
 }
 
-/// Those on a table, and on its partitions and children.
-const OF_TABLE: &str = mentioned!(
-    "r.on_table IN (
-        WITH RECURSIVE t(id) AS (
-            SELECT $1::pg_catalog.oid
-            UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN t ON i.inhparent = t.id)
-        SELECT id::pg_catalog.regclass FROM t)"
-);
-const OF_ALL: &str = mentioned!("$1::pg_catalog.oid IS NULL");
+/// A table, its partitions and its children, as far as they have rules or triggers.
+const TABLES: &str = "WITH RECURSIVE t(id) AS (
+        SELECT $1::pg_catalog.oid
+        UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN t ON i.inhparent = t.id)
+     SELECT pg_catalog.array_agg(t.id) FROM t
+     WHERE EXISTS (SELECT FROM automate.rule AS r WHERE r.on_table = t.id::pg_catalog.regclass)
+        OR EXISTS (SELECT FROM automate.trigger AS r WHERE r.on_table = t.id::pg_catalog.regclass)";
+const OF_TABLES: &str = mentioned!("r.on_table = ANY ($1::pg_catalog.regclass[])");
+const OF_ALL: &str = mentioned!("$1::pg_catalog.regclass[] IS NULL");
 
 /// The rules and triggers whose texts hold one of the words of a change.
 pub fn find(own: &Own, change: &Change) -> Result<Vec<Mentioned>> {
@@ -83,9 +83,14 @@ pub fn find(own: &Own, change: &Change) -> Result<Vec<Mentioned>> {
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let table = change.table();
-    let sql = if table.is_some() { OF_TABLE } else { OF_ALL };
-    let rows = own.run(sql, &[table.into(), words.into()])?;
+    own.plan_for_queue();
+    let rows = match change.table() {
+        None => own.run(OF_ALL, &[None::<Vec<pg_sys::Oid>>.into(), words.into()])?,
+        Some(table) => match own.one::<Vec<pg_sys::Oid>>(TABLES, &[table.into()])? {
+            None => return Ok(Vec::new()),
+            Some(tables) => own.run(OF_TABLES, &[tables.into(), words.into()])?,
+        },
+    };
     let json = |row, column| {
         rows.get::<String>(row, column).and_then(|text| serde_json::from_str(&text).ok())
     };

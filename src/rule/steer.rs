@@ -55,7 +55,7 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
         let Some(table) = found.table else { return Ok(()) };
         cache::announce(own, table)?;
-        store::keep_triggers(own, table)
+        store::keep_trigger(own, table, found.is_before)
     })
 }
 
@@ -89,7 +89,7 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         set_status(own, &found, "active")?;
         if let Some(table) = found.table {
-            store::keep_triggers(own, table)?;
+            store::keep_trigger(own, table, found.is_before)?;
         }
         Ok(())
     })

@@ -37,13 +37,13 @@ const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owne
             EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, r.version + 1, 0, NULL, NULL, pg_catalog.now())
      RETURNING version";
 
-/// Gives a table the triggers that its rules want, and takes away those that none wants.
-pub fn keep_triggers(own: &Own, table: pg_sys::Oid) -> Result<()> {
-    own.run(
-        "SELECT automate.keep_capture($1::pg_catalog.oid), automate.keep_decide($1::pg_catalog.oid)",
-        &[table.into()],
-    )?;
-    Ok(())
+/// Gives a table the trigger that rules of that timing want, or takes it away if none wants it.
+pub fn keep_trigger(own: &Own, table: pg_sys::Oid, is_before: bool) -> Result<()> {
+    let sql = match is_before {
+        true => "SELECT automate.keep_decide($1::pg_catalog.oid)",
+        false => "SELECT automate.keep_capture($1::pg_catalog.oid)",
+    };
+    own.run(sql, &[table.into()]).map(|_| ())
 }
 
 /// Writes a rule, or the next version of it, and tells every session; returns the version.
@@ -98,7 +98,7 @@ pub(super) fn store(
         ],
     )?;
     if let Some(relid) = relid {
-        keep_triggers(own, relid)?;
+        keep_trigger(own, relid, d.timing == "before")?;
         cache::announce(own, relid)?;
     }
     version.ok_or_else(|| Error::Internal("a rule was not written".into()))

@@ -127,7 +127,7 @@ impl Rows {
 }
 
 impl Own {
-    /// For the workers' statements on the queue: always by index, also when the plan was made
+    /// For statements on tables that grow, such as the workers' on the queue: always by index, also when the plan was made
     /// while the table was empty and is used when it holds a million rows.
     pub fn plan_for_queue(&self) {
         for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin", c"jit"] {
