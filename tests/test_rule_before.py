@@ -125,6 +125,13 @@ def test_stop_time_columns_and_skipping_hold(items: Database) -> None:
     assert db.one("SELECT kind FROM items WHERE id = 3") == "raw"
 
 
+def test_an_update_that_changes_nothing_is_none(db: Database) -> None:
+    db.execute("CREATE TABLE items (id int, n int, note text); INSERT INTO items VALUES (1, 1, 'a'), (2, 1, NULL)")
+    before(db, "count", [{"set": {"n": "n + 1"}}], operations=["update"])
+    db.execute("UPDATE items SET note = 'a'")
+    assert db.rows("SELECT id, n FROM items ORDER BY id") == [(1, 1), (2, 2)]
+
+
 def test_they_judge_the_row_that_the_tables_triggers_made(items: Database) -> None:
     db = items
     db.execute("""CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS

@@ -1,5 +1,7 @@
 //! Actions in the writer's transaction: statements that run as soon as the row is written, with the
-//! rights of the rule's owner. `current_user` is the owner, `session_user` the writer's.
+//! rights of the rule's owner. `current_user` is the owner, `session_user` the writer's. More than
+//! that would be kept from a condition is open to them, such as deferred constraints: the owner has
+//! the right TRIGGER on the table, with which it could run code as the writer.
 
 use super::cache::{Rule, Rules};
 use super::capture::{self, Change};
