@@ -248,3 +248,16 @@ def test_many_rules_in_one_transaction(orders: Database) -> None:  # noqa: F811
     assert db.one("SELECT count(*) FROM automate.rule WHERE status = 'active' AND condition LIKE '%%new.key%%'") == 2000
     db.execute("INSERT INTO orders VALUES (8)")
     db.wait_until("SELECT count(*) = 3 FROM automate.event")
+
+
+def test_without_preload_nothing_breaks(new_cluster: Callable[..., Any]) -> None:
+    cluster = new_cluster(preload=False, fsync=False)
+    db = Database(cluster, "postgres")
+    db.execute("CREATE EXTENSION pg_automate; CREATE TABLE orders (id int, note text)")
+    db.execute("""SELECT automate.create_rule('r', '[{"set": {"note": "''x''"}}]', on_table => 'orders', timing => 'before')""")
+    db.execute("ALTER TABLE orders RENAME note TO remark")
+    db.execute("INSERT INTO orders VALUES (1, 'a')")
+    assert db.rows("SELECT remark FROM orders") == [("a",)]
+    # The note waits for those who would do it.
+    assert "42703" in db.one("SELECT payload -> 'fault' ->> 'error' FROM automate.job")
+    db.close()
