@@ -130,13 +130,13 @@ pub fn check(
 ) -> Result<()> {
     check_kind(place.relid)?;
     if let Some(text) = condition {
-        // SAFETY: the text outlives the call, and an error ends the subtransaction.
         expression::check_with(
             "condition",
             place.relid,
             text,
             place.sides(),
             path,
+            // SAFETY: the text outlives the call, and an error ends the subtransaction.
             |text| unsafe {
                 let clause = expression::read("condition", place.relid, text, place.sides())?;
                 refuse_generated("condition", place.relid, clause).map(|()| clause)
@@ -157,13 +157,13 @@ pub fn check(
             check_column(&what, place, value, key)?;
             let what = format!("{what}: {}", value.column);
             let column = column(&what, place.relid, &value.column)?;
-            // SAFETY: as above.
             expression::check_with(
                 &what,
                 place.relid,
                 &value.sql,
                 place.sides(),
                 path,
+                // SAFETY: as above.
                 |text| unsafe { read(&what, place, &column, text) },
             )?;
         }
@@ -349,7 +349,7 @@ fn generated_columns(relid: pg_sys::Oid) -> Vec<i16> {
 }
 
 /// The value of a column, ready to be evaluated. Where an error ends a subtransaction.
-pub fn compile(
+pub(super) fn compile(
     context: pg_sys::MemoryContext,
     place: &Place,
     value: &Assignment,

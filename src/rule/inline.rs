@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> std::result::Result<Vec<Action>, Failure> {
 
 /// Gets the actions ready; expressions are kept in `context`. With the rights and the settings of
 /// the rule's owner, where an error ends a subtransaction.
-pub fn compile(
+pub(super) fn compile(
     context: pg_sys::MemoryContext,
     place: &Place,
     actions: Vec<Action>,
