@@ -47,7 +47,7 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_valid CHECK (valid_from OPERATOR(pg_catalog.<) valid_until),
     CONSTRAINT rule_condition CHECK (condition IS NULL OR conditions IS NULL)
 ) WITH (fillfactor = 70);
-CREATE INDEX rule_on_table ON automate.rule (on_table) WHERE on_table IS NOT NULL;
+CREATE INDEX rule_on_table ON automate.rule (on_table, timing) WHERE on_table IS NOT NULL;
 CREATE INDEX rule_event_like ON automate.rule (priority) WHERE event_like IS NOT NULL;
 CREATE INDEX rule_on_event ON automate.rule (on_event) WHERE on_event IS NOT NULL;
 CREATE INDEX rule_on_trigger ON automate.rule (on_trigger) WHERE on_trigger IS NOT NULL;
@@ -70,7 +70,7 @@ COMMENT ON COLUMN automate.rule.operations IS 'insert, update, delete: the chang
 COMMENT ON COLUMN automate.rule.condition IS 'SQL over new and old, or over event; empty: always.';
 COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';
 COMMENT ON COLUMN automate.rule.condition_sql IS 'The SQL that conditions means.';
-COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order, after the commit.';
+COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order: before the write, in its transaction, or after the commit.';
 COMMENT ON COLUMN automate.rule.columns IS 'An update counts only if one of these columns really changed; empty: any change.';
 COMMENT ON COLUMN automate.rule.priority IS 'Smaller acts first; 100 is usual.';
 COMMENT ON COLUMN automate.rule.stop IS 'True: rules behind it (larger priority, then by name) do not see a change that it matches.';
@@ -115,7 +115,7 @@ CREATE FUNCTION automate.create_rule(
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_rule';
 COMMENT ON FUNCTION automate.create_rule(text, jsonb, regclass, text, text, text[], text, jsonb, text[], text, text, integer, boolean, timestamptz, timestamptz, text, boolean, boolean, text) IS
-'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"emit": name, "payload": {...}}, {"report": name, "params": {...}}, {"task": name}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
+'Makes a rule on a table''s changes or on an event. condition is SQL over new and old (or over event: the keys of the payload, and payload, name, id, at, user, source, depth); conditions is the same as JsonLogic. actions is an array of {"sql": ..., "params": [...]}, {"workflow": name, "input": {...}}, {"notify": template, "recipients": [...], "data": {...}}, {"http": {"url": ..., "method": ..., "headers": {...}, "query": {...}, "body": ..., "timeout_ms": ...}}, {"emit": name, "payload": {...}}, {"report": name, "params": {...}}, {"task": name}; a string that is wholly ${ ... } is jq over {event, new, old, rule}. They are done after the commit, as the rule''s owner, in order and in one transaction: if one fails, none of them is done, and all are tried again, three times in all. {"sql": ..., "timing": "transaction"} runs in the writer''s transaction instead. A rule with timing => ''before'' has the actions {"set": {"column": "SQL over new and old"}} and {"reject": message, "sqlstate": ..., "detail": ..., "hint": ...}: they change or refuse the row before it is written, after the table''s own BEFORE triggers. With columns, an update counts only if one of them really changed; with stop, rules behind this one (larger priority) do not see what it matches; on_error => ''fail'' lets an error in the condition fail the write, where it is otherwise noted and passed over. A row larger than automate.max_payload_bytes comes as its primary key only, with event.truncated = true.';
 
 CREATE FUNCTION automate.alter_rule(
     name        text,
@@ -167,7 +167,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    wanted boolean := EXISTS (SELECT FROM automate.rule WHERE on_table = relation);
+    wanted boolean := EXISTS (SELECT FROM automate.rule WHERE on_table = relation AND timing = 'after');
     own boolean;
     part regclass;
 BEGIN
@@ -187,7 +187,7 @@ BEGIN
     ELSIF own AND NOT wanted THEN
         EXECUTE format('DROP TRIGGER pg_automate_capture ON %s', relation);
         FOR part IN SELECT p.relid FROM pg_partition_tree(relation) AS p JOIN automate.rule AS r ON r.on_table = p.relid
-                    WHERE p.relid <> relation GROUP BY p.relid, p.level ORDER BY p.level LOOP
+                    WHERE p.relid <> relation AND r.timing = 'after' GROUP BY p.relid, p.level ORDER BY p.level LOOP
             PERFORM automate.keep_capture(part);
         END LOOP;
     END IF;

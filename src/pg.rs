@@ -46,6 +46,15 @@ pub mod c {
             a: pg_sys::Datum,
             b: pg_sys::Datum,
         ) -> pg_sys::Datum;
+        /// Raises an error that was made elsewhere: only where no Rust value has a destructor that
+        /// the jump could skip, since it is not guarded.
+        pub fn ThrowErrorData(error: *mut pg_sys::ErrorData) -> !;
+        /// True when one of the columns is in the partition key.
+        pub fn has_partition_attrs(
+            relation: pg_sys::Relation,
+            columns: *mut pg_sys::Bitmapset,
+            in_expression: *mut bool,
+        ) -> bool;
         pub fn get_partition_ancestors(relid: pg_sys::Oid) -> *mut pg_sys::List;
         /// Calls a walker, which must not fail, for each part of an expression.
         #[cfg_attr(

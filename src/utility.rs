@@ -1,7 +1,7 @@
 //! Commands that want a database to themselves, or that bring and take the extension: our workers
 //! make way, and come back when the command is over.
 
-use crate::rule::pending;
+use crate::rule::{follow, pending};
 use crate::shmem::{Kind, State, registry};
 use crate::{pg, wake};
 use pgrx::prelude::*;
@@ -64,6 +64,8 @@ unsafe extern "C-unwind" fn process_utility(
         }
         Effect::Extension => wake::arm_launcher(),
     }
+    // SAFETY: as above.
+    let concerned = unsafe { follow::before((*plan).utilityStmt) };
     // SAFETY: hands the very same arguments on, to the hook before ours or to PostgreSQL.
     unsafe {
         match PREVIOUS {
@@ -94,6 +96,9 @@ unsafe extern "C-unwind" fn process_utility(
     // COPY fires the triggers of its rows here.
     if pending::is_any() {
         pending::write().unwrap_or_else(|e| e.raise());
+    }
+    if let Some(concerned) = concerned {
+        follow::after(concerned);
     }
 }
 

@@ -546,7 +546,7 @@ def test_conflicts_refuse(orders: Database, state: str, call: str, text: str) ->
 def test_the_examples_of_the_document_run(db: Database, role: Callable[..., str]) -> None:
     text = (ROOT / "docs" / "rules.md").read_text()
     examples = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 8
     session = db.connect(role("reader"))
     answers = []
     for example in examples:
@@ -560,6 +560,11 @@ def test_the_examples_of_the_document_run(db: Database, role: Callable[..., str]
         assert f"--  {row[0]}" in text
     assert [(row[1], row[3]) for row in answers[8]] == [("false", True), ("true", False), ("false", True)]
     assert answers[10] == [("big_order", "paid", "shadowed", 'whenever "big_order" matches, "paid" matches, too')]
+    # Before the write, and with it.
+    assert session.execute("SELECT status, amount FROM orders WHERE id = 5").fetchall() == [("sent", 0)]
+    with pytest.raises(psycopg.errors.CheckViolation, match="order 7 is too big"):
+        session.execute("INSERT INTO orders VALUES (7, 'Paid', 20000)")
+    assert answers[-1] == [("at once",)]
 
 
 def test_a_backtest_shows_how_far_it_is(orders: Database) -> None:

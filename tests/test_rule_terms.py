@@ -148,7 +148,7 @@ def test_altering_changes_what_is_given_and_nothing_else(orders: Database) -> No
 def test_a_broken_rule_is_mended_by_altering_it(orders: Database) -> None:  # noqa: F811
     db = orders
     rule(db, "note", "new.note IS NULL")
-    db.execute("ALTER TABLE orders RENAME COLUMN note TO remark")
+    db.execute("ALTER TABLE orders DROP COLUMN note, ADD COLUMN remark text")
     db.execute("INSERT INTO orders VALUES (1)")
     db.wait_until("SELECT status = 'broken' FROM automate.rule")
     with pytest.raises(psycopg.errors.UndefinedColumn):

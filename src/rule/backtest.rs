@@ -1,12 +1,13 @@
 //! How many rows of its table a rule would match now: one query over the table, as the rule's owner.
 
 use super::look::{self, Looked};
+use super::preview;
 use super::print::Printer;
 use super::{expression, progress};
 use crate::error::{Error, Failure, Result};
 use crate::noun::RULE;
 use crate::{guc, pg};
-use automate_core::rule::action::{self, Rendered};
+use automate_core::rule::action::{self, Action, Moment, Rendered};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -201,12 +202,20 @@ fn actions(rule: &Looked, row: &str) -> Result<Value> {
         serde_json::from_str(&rule.actions).map_err(|e| Error::Internal(e.to_string()))?;
     let defined = action::parse(&defined).map_err(|p| Error::problems("actions", &p, RULE.help))?;
     let (new, old) = if rule.sides().new { (row, Value::Null) } else { (Value::Null, row) };
-    let context = json!({"event": event(rule), "new": new, "old": old, "rule": rule.name});
-    let shown = defined.iter().map(|action| match action.render(&context) {
-        Ok(rendered) => as_defined(rendered),
-        Err(error) => json!({"error": error.to_string()}),
-    });
-    Ok(Value::Array(shown.collect()))
+    let mut context = json!({"event": event(rule), "new": new, "old": old, "rule": rule.name});
+    let mut shown = Vec::with_capacity(defined.len());
+    for action in &defined {
+        shown.push(match action.render(&context) {
+            Ok(Rendered::Set { values }) => preview::set(rule, &mut context["new"], &values),
+            Ok(rendered) => as_defined(rendered),
+            Err(error) => json!({"error": error.to_string()}),
+        });
+        // What comes after a rejection is not reached.
+        if matches!(action, Action::Reject(_)) {
+            break;
+        }
+    }
+    Ok(Value::Array(shown))
 }
 
 /// The event as the trigger would tell it, with the caller as the writer.
@@ -230,7 +239,16 @@ fn event(rule: &Looked) -> Value {
 /// An action in the shape in which it is defined.
 fn as_defined(action: Rendered) -> Value {
     match action {
-        Rendered::Sql { statement, params } => json!({"sql": statement, "params": params}),
+        Rendered::Set { values } => {
+            let pairs = values.into_iter().map(|v| (v.column, Value::String(v.sql)));
+            json!({"set": pairs.collect::<serde_json::Map<_, _>>()})
+        }
+        Rendered::Reject(rejected) => rejected.as_defined(),
+        Rendered::Sql { statement, params, moment: Moment::Transaction } => {
+            json!({"sql": statement, "params": params, "timing": "transaction"})
+        }
+        Rendered::Sql { statement, params, .. } => json!({"sql": statement, "params": params}),
+        Rendered::Http(request) => json!({"http": request}),
         Rendered::Workflow { name, input } => json!({"workflow": name, "input": input}),
         Rendered::Notify { template, recipients, data } => {
             json!({"notify": template, "recipients": recipients, "data": data})

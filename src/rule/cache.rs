@@ -2,9 +2,11 @@
 //! loaded anew after anything they depend on has changed.
 
 use super::asks;
-use super::expression::{self, Sides};
+use super::before::Place;
+use super::expression;
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
+use super::inline::{self, Inline};
 use super::tally::Tally;
 use super::terms::{self, Terms};
 use crate::error::{Error, Failure, Result};
@@ -24,6 +26,23 @@ pub const INSERT: u8 = 1;
 pub const UPDATE: u8 = 2;
 pub const DELETE: u8 = 4;
 
+/// When a rule acts: before the row is written, or after.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Timing {
+    Before,
+    After,
+}
+
+impl Timing {
+    /// As it stands in automate.rule.timing.
+    pub fn word(self) -> &'static str {
+        match self {
+            Timing::Before => "before",
+            Timing::After => "after",
+        }
+    }
+}
+
 /// A rule with its condition.
 pub struct Rule {
     pub id: Uuid,
@@ -34,6 +53,7 @@ pub struct Rule {
     pub search_path: CString,
     pub condition: Condition,
     pub terms: Terms,
+    pub inline: Inline,
 }
 
 /// How a condition is evaluated.
@@ -80,6 +100,8 @@ pub struct Rules {
     pub econtext: *mut pg_sys::ExprContext,
     /// A row of NULLs for the side that a change does not have.
     pub no_row: *mut pg_sys::TupleTableSlot,
+    /// A place for a row that rules before the write have changed.
+    pub new_row: *mut pg_sys::TupleTableSlot,
     /// The table as events name it: schema and name, of the partitioned table if it is a part.
     pub schema: String,
     pub table: String,
@@ -94,7 +116,7 @@ pub struct Rules {
 }
 
 thread_local! {
-    static TABLES: RefCell<HashMap<pg_sys::Oid, Rc<Rules>>> = RefCell::new(HashMap::new());
+    static TABLES: RefCell<HashMap<(pg_sys::Oid, Timing), Rc<Rules>>> = RefCell::new(HashMap::new());
     /// Replaced, but perhaps still in use further up the stack.
     static RETIRED: RefCell<Vec<Rc<Rules>>> = const { RefCell::new(Vec::new()) };
     /// Counts invalidations, so that one that comes while loading is not missed.
@@ -104,17 +126,17 @@ thread_local! {
     static ALL_STALE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The rules of the table, compiled.
+/// The rules of the table that act at that time, compiled.
 ///
 /// # Safety
 /// The relation is open.
-pub unsafe fn rules_of(relation: pg_sys::Relation) -> Result<Rc<Rules>> {
+pub unsafe fn rules_of(relation: pg_sys::Relation, timing: Timing) -> Result<Rc<Rules>> {
     // SAFETY: the caller has the relation open.
-    let relid = unsafe { (*relation).rd_id };
+    let key = unsafe { ((*relation).rd_id, timing) };
     if ALL_STALE.replace(false) {
         TABLES.with_borrow(|tables| tables.values().for_each(|rules| rules.stale.set(true)));
     }
-    if let Some(rules) = TABLES.with_borrow(|tables| tables.get(&relid).cloned())
+    if let Some(rules) = TABLES.with_borrow(|tables| tables.get(&key).cloned())
         && !rules.stale.get()
         && rules.only_in.is_none_or(|transaction| transaction == this_transaction())
     {
@@ -122,11 +144,11 @@ pub unsafe fn rules_of(relation: pg_sys::Relation) -> Result<Rc<Rules>> {
     }
     register();
     let before = CHANGES.get();
-    let rules = Rc::new(load(relation)?);
+    let rules = Rc::new(load(relation, timing)?);
     if CHANGES.get() != before {
         rules.stale.set(true);
     }
-    let old = TABLES.with_borrow_mut(|tables| tables.insert(relid, rules.clone()));
+    let old = TABLES.with_borrow_mut(|tables| tables.insert(key, rules.clone()));
     if let Some(old) = old {
         RETIRED.with_borrow_mut(|retired| retired.push(old));
     }
@@ -180,8 +202,10 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relid: pg_sys:
     }
     TABLES.with(|tables| match tables.try_borrow() {
         Ok(tables) => {
-            if let Some(rules) = tables.get(&relid) {
-                rules.stale.set(true);
+            for timing in [Timing::Before, Timing::After] {
+                if let Some(rules) = tables.get(&(relid, timing)) {
+                    rules.stale.set(true);
+                }
             }
         }
         Err(_) => ALL_STALE.set(true),
@@ -196,9 +220,19 @@ unsafe extern "C-unwind" fn catalog_changed(_arg: pg_sys::Datum, _cache: i32, _h
 
 /// Tells every session that the rules of a table, and of its partitions, changed.
 pub fn announce(own: &Own, table: pg_sys::Oid) -> Result<()> {
+    // SAFETY: look-ups in the catalog; the relation is there if it has a kind.
+    unsafe {
+        match pg_sys::get_rel_relkind(table) as u8 {
+            0 => return Ok(()),
+            b'p' => {}
+            _ => {
+                pg_sys::CacheInvalidateRelcacheByRelid(table);
+                return Ok(());
+            }
+        }
+    }
     let rows = own.run(
-        "SELECT c.oid FROM pg_catalog.pg_class AS c
-         WHERE c.oid = $1 OR c.oid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree($1) AS p)",
+        "SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) AS p",
         &[table.into()],
     )?;
     for i in 0..rows.len() {
@@ -222,9 +256,11 @@ struct Row {
     priority: i32,
     columns: Vec<String>,
     terms: Terms,
+    /// Only where some of them are done within the write.
+    actions: Option<String>,
 }
 
-fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
+fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
     as_extension(|own| {
         let rows = own.run(
             "SELECT id, name, owner::pg_catalog.oid, on_table::pg_catalog.oid,
@@ -232,11 +268,12 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                      + CASE WHEN 'update' = ANY (operations) THEN 2 ELSE 0 END
                      + CASE WHEN 'delete' = ANY (operations) THEN 4 ELSE 0 END)::pg_catalog.int4,
                     coalesce(condition_sql, condition), search_path, priority,
-                    columns, stop, on_error = 'fail', valid_from, valid_until
+                    columns, stop, on_error = 'fail', valid_from, valid_until,
+                    CASE WHEN timing = 'before' OR actions @? '$[*].timing' THEN actions::pg_catalog.text END
              FROM automate.rule
-             WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active'
+             WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active' AND timing = $2
              ORDER BY priority, name, id",
-            &[relations.to_vec().into()],
+            &[relations.to_vec().into(), timing.word().into()],
         )?;
         let mut found = Vec::with_capacity(rows.len());
         for i in 0..rows.len() {
@@ -263,6 +300,7 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                     valid_from: rows.get::<TimestampWithTimeZone>(i, 12).map(i64::from),
                     valid_until: rows.get::<TimestampWithTimeZone>(i, 13).map(i64::from),
                 },
+                actions: rows.get(i, 14),
             });
         }
         Ok(found)
@@ -270,7 +308,7 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
 }
 
 /// The table and the partitioned tables it is a part of, nearest first.
-fn with_ancestors(relid: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+pub(super) fn with_ancestors(relid: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let mut found = vec![relid];
     // SAFETY: look-ups in the catalog; the list is of OIDs and palloc'd.
     unsafe {
@@ -300,9 +338,9 @@ fn compile_all(
                 row.terms.columns = columns;
                 compile(context, relid, &row)
             });
-        let condition = compiled.unwrap_or_else(|failure| {
+        let (condition, inline) = compiled.unwrap_or_else(|failure| {
             faults.push((rules.len(), failure));
-            Condition::Broken
+            (Condition::Broken, Inline::default())
         });
         rules.push(Rule {
             id: row.id,
@@ -313,6 +351,7 @@ fn compile_all(
             search_path: row.search_path,
             condition,
             terms: row.terms,
+            inline,
         });
     }
     for (index, failure) in &faults {
@@ -323,11 +362,11 @@ fn compile_all(
     Ok(rules)
 }
 
-fn load(relation: pg_sys::Relation) -> Result<Rules> {
+fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
     // SAFETY: the caller has the relation open.
     let (relid, descriptor) = unsafe { ((*relation).rd_id, (*relation).rd_att) };
     let relations = with_ancestors(relid);
-    let rows = read_rows(&relations)?;
+    let rows = read_rows(&relations, timing)?;
     // SAFETY: a context of ours under the top one; `free_retired` frees it.
     let context = unsafe {
         pg_sys::AllocSetContextCreateInternal(
@@ -341,14 +380,15 @@ fn load(relation: pg_sys::Relation) -> Result<Rules> {
     let rules = compile_all(context, relid, rows)?;
     let root = relations.last().copied().unwrap_or(relid);
     // SAFETY: allocated in our context; the descriptor is copied, since the relation's own may go.
-    let (econtext, no_row) = unsafe {
+    let (econtext, no_row, new_row) = unsafe {
         let before = pg_sys::MemoryContextSwitchTo(context);
         let econtext = pg_sys::CreateStandaloneExprContext();
         let copy = pg_sys::CreateTupleDescCopy(descriptor);
         let no_row = pg_sys::MakeSingleTupleTableSlot(copy, &raw const pg_sys::TTSOpsVirtual);
         pg_sys::ExecStoreAllNullTuple(no_row);
+        let new_row = pg_sys::MakeSingleTupleTableSlot(copy, &raw const pg_sys::TTSOpsHeapTuple);
         pg_sys::MemoryContextSwitchTo(before);
-        (econtext, no_row)
+        (econtext, no_row, new_row)
     };
     let (schema, table) = name_of(root);
     let tests = tests(&rules);
@@ -361,6 +401,7 @@ fn load(relation: pg_sys::Relation) -> Result<Rules> {
         rules,
         econtext,
         no_row,
+        new_row,
         schema,
         table,
         partition: (root != relid).then(|| name_of(relid).1),
@@ -442,7 +483,7 @@ fn compile(
     context: pg_sys::MemoryContext,
     relid: pg_sys::Oid,
     row: &Row,
-) -> std::result::Result<Condition, Failure> {
+) -> std::result::Result<(Condition, Inline), Failure> {
     if !crate::access::can_log_in(row.owner) {
         return Err(Error::invalid("its owner was dropped or may not log in")
             .with_detail(format!("It is the role with OID {}.", row.owner.to_u32()))
@@ -450,29 +491,34 @@ fn compile(
             .into());
     }
     check_rights(row.table, row.owner).map_err(Failure::from)?;
-    let Some(text) = &row.condition else { return Ok(Condition::Always) };
-    let text = CString::new(text.as_str()).map_err(|e| Failure::internal(e.to_string()))?;
-    let sides = Sides {
-        new: row.operations & (INSERT | UPDATE) != 0,
-        old: row.operations & (UPDATE | DELETE) != 0,
-    };
+    if row.condition.is_none() && row.actions.is_none() {
+        return Ok((Condition::Always, Inline::default()));
+    }
+    let text = row.condition.as_deref().map(CString::new).transpose();
+    let text = text.map_err(|e| Failure::internal(e.to_string()))?;
+    let actions = row.actions.as_deref().map(inline::parse).transpose()?;
+    let place = Place { relid, owner: row.owner, operations: row.operations };
     as_role(row.owner, || {
         step::in_subtransaction(|| {
             let nest = pg::GucNest::open();
             expression::fix_settings(&row.search_path);
             // SAFETY: an error ends the subtransaction; the expression is copied into our context.
-            let condition = unsafe {
-                let expr = expression::analyse(relid, &text, sides).unwrap_or_else(|e| e.raise());
+            let condition = text.as_ref().map_or(Condition::Always, |text| unsafe {
+                let expr =
+                    expression::analyse(relid, text, place.sides()).unwrap_or_else(|e| e.raise());
                 keep(context, expr)
-            };
+            });
+            let inline = actions.map_or_else(Inline::default, |actions| {
+                inline::compile(context, &place, actions).unwrap_or_else(|e| e.raise())
+            });
             nest.undo();
-            condition
+            (condition, inline)
         })
     })
 }
 
 /// Copies an expression into the context of its set and gets it ready.
-unsafe fn keep(context: pg_sys::MemoryContext, expr: *mut pg_sys::Expr) -> Condition {
+pub(super) unsafe fn keep(context: pg_sys::MemoryContext, expr: *mut pg_sys::Expr) -> Condition {
     // SAFETY: the caller passes an analysed expression; the previous context is put back.
     unsafe {
         let before = pg_sys::MemoryContextSwitchTo(context);

@@ -1,9 +1,9 @@
 //! The trigger of a table with rules: which of them does a changed row match?
 
-use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, UPDATE};
+use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, Timing, UPDATE};
 use super::fault::{self, Culprit};
 use super::matched;
-use super::{cause, expression, tally};
+use super::{cause, expression, tally, within};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
@@ -27,7 +27,7 @@ pub unsafe extern "C-unwind" fn automate_capture(
     // SAFETY: PostgreSQL hands over a valid call frame, and TriggerData as its context when the
     // function is called as a trigger.
     let captured = unsafe {
-        match Change::of((*fcinfo).context) {
+        match Change::of((*fcinfo).context, pg_sys::TRIGGER_EVENT_AFTER) {
             Some(change) => capture(&change),
             None => Err(Error::refused(
                 ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
@@ -44,6 +44,7 @@ pub unsafe extern "C-unwind" fn automate_capture(
 }
 
 /// One changed row.
+#[derive(Clone, Copy)]
 pub struct Change {
     pub relation: pg_sys::Relation,
     /// INSERT, UPDATE or DELETE.
@@ -54,8 +55,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// What the trigger was called for; None if it is not such a trigger.
-    unsafe fn of(context: *mut pg_sys::Node) -> Option<Change> {
+    /// What the trigger was called for; None if it is not a row trigger of that timing.
+    pub(super) unsafe fn of(context: *mut pg_sys::Node, timing: u32) -> Option<Change> {
         // SAFETY: the tag says that it is TriggerData, whose slots live during the call.
         unsafe {
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
@@ -64,7 +65,7 @@ impl Change {
             let data = &*context.cast::<pg_sys::TriggerData>();
             let event = data.tg_event;
             if event & pg_sys::TRIGGER_EVENT_ROW == 0
-                || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != pg_sys::TRIGGER_EVENT_AFTER
+                || event & pg_sys::TRIGGER_EVENT_TIMINGMASK != timing
             {
                 return None;
             }
@@ -80,7 +81,7 @@ impl Change {
     }
 
     /// True for an update that left every byte of the row as it was.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         /// Bytes of a tuple before its null bitmap.
         const HEADER: usize = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
         /// The bits of t_infomask that speak of the data and not of transactions.
@@ -88,7 +89,7 @@ impl Change {
         if self.operation != UPDATE {
             return false;
         }
-        // SAFETY: the slots of an AFTER UPDATE trigger hold heap tuples, which live during the call.
+        // SAFETY: the slots of an UPDATE trigger hold heap tuples, which live during the call.
         unsafe {
             let new = pg_sys::ExecFetchSlotHeapTuple(self.new, false, std::ptr::null_mut());
             let old = pg_sys::ExecFetchSlotHeapTuple(self.old, false, std::ptr::null_mut());
@@ -112,7 +113,7 @@ fn capture(change: &Change) -> Result<()> {
         return check_owner(change.relation);
     }
     // SAFETY: PostgreSQL holds the table open while its trigger runs.
-    let rules = unsafe { cache::rules_of(change.relation)? };
+    let rules = unsafe { cache::rules_of(change.relation, Timing::After)? };
     if rules.operations & change.operation == 0 || change.is_idle() {
         return Ok(());
     }
@@ -129,6 +130,7 @@ fn capture(change: &Change) -> Result<()> {
     if !choose(&rules, change, &mut hits) {
         return refuse_loop(&rules, &hits);
     }
+    within::run(&rules, &mut hits, change)?;
     matched::put(&rules, &hits, change)
 }
 
@@ -157,7 +159,7 @@ fn choose(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> bool {
 }
 
 /// Only a table's owner may keep changes from its rules, which may be somebody else's.
-fn check_owner(relation: pg_sys::Relation) -> Result<()> {
+pub(super) fn check_owner(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: the table is open; a look-up in the catalog.
     let (is_owner, name) = unsafe {
         let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
@@ -218,7 +220,7 @@ fn matching(
 }
 
 /// Puts the rows where the expressions look for them.
-fn place(rules: &Rules, change: &Change) -> *mut pg_sys::ExprContext {
+pub(super) fn place(rules: &Rules, change: &Change) -> *mut pg_sys::ExprContext {
     let or_none = |slot: *mut pg_sys::TupleTableSlot| {
         if slot.is_null() { rules.no_row } else { slot }
     };
@@ -261,7 +263,10 @@ unsafe fn run_tests(
     }
 }
 
-unsafe fn is_true(state: *mut pg_sys::ExprState, econtext: *mut pg_sys::ExprContext) -> bool {
+pub(super) unsafe fn is_true(
+    state: *mut pg_sys::ExprState,
+    econtext: *mut pg_sys::ExprContext,
+) -> bool {
     let mut is_null = false;
     // SAFETY: a state that ExecInitExpr made ready.
     unsafe {
@@ -309,7 +314,21 @@ fn guarded_hits(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<(
 }
 
 /// Evaluates a condition with a state of this transaction.
-unsafe fn evaluate(guarded: &Guarded, econtext: *mut pg_sys::ExprContext) -> bool {
+pub(super) unsafe fn evaluate(guarded: &Guarded, econtext: *mut pg_sys::ExprContext) -> bool {
+    // SAFETY: the state is of this transaction.
+    unsafe {
+        let state = state_of(guarded);
+        let memory = (*econtext).ecxt_per_tuple_memory;
+        let before = pg_sys::MemoryContextSwitchTo(memory);
+        let is_match = pg::guarded(|| is_true(state, econtext));
+        pg_sys::MemoryContextSwitchTo(before);
+        pg_sys::MemoryContextReset(memory);
+        is_match
+    }
+}
+
+/// The state of an expression that may fail, made anew for each transaction.
+pub(super) unsafe fn state_of(guarded: &Guarded) -> *mut pg_sys::ExprState {
     // SAFETY: the context holds only the state, which is not in use.
     unsafe {
         let transaction = cache::this_transaction();
@@ -321,13 +340,7 @@ unsafe fn evaluate(guarded: &Guarded, econtext: *mut pg_sys::ExprContext) -> boo
             pg_sys::MemoryContextSwitchTo(before);
             guarded.made.set(transaction);
         }
-        let state = guarded.state.get();
-        let memory = (*econtext).ecxt_per_tuple_memory;
-        let before = pg_sys::MemoryContextSwitchTo(memory);
-        let is_match = pg::guarded(|| is_true(state, econtext));
-        pg_sys::MemoryContextSwitchTo(before);
-        pg_sys::MemoryContextReset(memory);
-        is_match
+        guarded.state.get()
     }
 }
 

@@ -6,7 +6,7 @@ use super::perform::check_event_condition;
 use super::rights::{check_rights, check_table};
 use super::validate::Findings;
 use super::version::Change;
-use super::{look, store, terms};
+use super::{before, look, request, store, terms};
 use crate::error::{Error, Result, shown};
 use crate::noun::{Noun, REPORT, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::spi::{as_extension, statement};
@@ -126,6 +126,14 @@ pub(super) fn examine<'a>(
         _ => None,
     };
     if let Some(actions) = findings.keep_all("actions", action::parse(&d.actions)) {
+        if let Some(source) = &source
+            && findings.keep("/timing", before::check_timing(d, source, &actions)).is_some()
+            && findings.list.is_empty()
+        {
+            let condition = generated.as_deref().or(d.condition.as_deref());
+            let result = look_at_deeds(owner, d, source, condition, &actions, &path);
+            findings.keep("/actions", result);
+        }
         check_actions(owner, &actions, findings);
     }
     let set = |name: &String| as_extension(|own| RULESET.id(own, owner, name));
@@ -134,6 +142,24 @@ pub(super) fn examine<'a>(
         return None;
     }
     Some(Checked { source: source?, generated, path, ruleset: ruleset? })
+}
+
+/// Checks what a rule before the write does to its row.
+fn look_at_deeds(
+    owner: pg_sys::Oid,
+    d: &Definition,
+    source: &Source,
+    condition: Option<&str>,
+    actions: &[Action],
+    path: &str,
+) -> Result<()> {
+    let Source::Table { relid, operations, .. } = source else { return Ok(()) };
+    if d.timing != "before" {
+        return Ok(());
+    }
+    let place = before::Place { relid: *relid, owner, operations: before::bits(operations) };
+    let path = CString::new(path).map_err(|e| Error::Internal(e.to_string()))?;
+    before::check(&place, condition, actions, &path)
 }
 
 /// Whether its table, if it has one, can have rules of the owner.
@@ -314,9 +340,14 @@ fn check_actions(owner: pg_sys::Oid, actions: &[Action], findings: &mut Findings
                 let result = statement::check(&format!("action {}: sql", index + 1), statement);
                 findings.keep(format!("/actions/{index}/sql"), result);
             }
+            Action::Http(http) => {
+                let result = request::check(&format!("action {}: http", index + 1), http);
+                findings.keep(format!("/actions/{index}/http"), result);
+            }
             Action::Emit { name, .. } => {
                 findings.keep(format!("/actions/{index}/emit"), event::check_name(name));
             }
+            // Set and reject are looked at with the table, by `before::check`.
             _ => {}
         }
     }
@@ -329,6 +360,6 @@ pub(super) fn named(action: &Action) -> Option<(&'static str, &'static Noun, &st
         Action::Notify { template, .. } => Some(("notify", &TEMPLATE, template)),
         Action::Report { name, .. } => Some(("report", &REPORT, name)),
         Action::Task { name } => Some(("task", &TASK, name)),
-        Action::Sql { .. } | Action::Emit { .. } => None,
+        _ => None,
     }
 }

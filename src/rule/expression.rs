@@ -45,13 +45,29 @@ pub fn check_named(
     sides: Sides,
     search_path: &CStr,
 ) -> Result<()> {
+    // SAFETY: the text outlives the call, and an error ends the subtransaction in which it runs.
+    check_with(what, relid, text, sides, search_path, |source| unsafe {
+        read(what, relid, source, sides)
+    })
+}
+
+/// The same for a text that is read in another way.
+pub fn check_with(
+    what: &str,
+    relid: pg_sys::Oid,
+    text: &str,
+    sides: Sides,
+    search_path: &CStr,
+    read: impl FnOnce(&CStr) -> Result<*mut pg_sys::Node>,
+) -> Result<()> {
     let source = statement::c_text(what, text)?;
     let checked = step::in_subtransaction(|| {
         let nest = pg::GucNest::open();
         fix_settings(search_path);
         let result = statement::with_position(|| {
-            // SAFETY: the text outlives the call; an error ends the subtransaction.
-            unsafe { read(what, relid, &source, sides).map(|clause| plan(clause)) }
+            // SAFETY: what was read is planned; an error ends the subtransaction.
+            read(&source)
+                .map(|clause| unsafe { plan(clause) })
                 .map(|_| ())
                 .map_err(|e| e.or_detail(statement::beginning(what, text)))
         });
@@ -176,6 +192,28 @@ pub unsafe fn read(
     text: &CStr,
     sides: Sides,
 ) -> Result<*mut pg_sys::Node> {
+    // SAFETY: as the caller promises; the state is that of the parse.
+    unsafe {
+        read_as(what, relid, text, sides, |state, node| {
+            let kind = pg_sys::ParseExprKind::EXPR_KIND_TRIGGER_WHEN as c_int;
+            pg::guarded(|| {
+                pg::c::transformWhereClause(state, node, kind, c"the condition".as_ptr())
+            })
+        })
+    }
+}
+
+/// The same for an expression that need not be a condition: `transform` analyses it.
+///
+/// # Safety
+/// As for [`analyse`].
+pub unsafe fn read_as(
+    what: &str,
+    relid: pg_sys::Oid,
+    text: &CStr,
+    sides: Sides,
+    transform: impl FnOnce(*mut pg_sys::ParseState, *mut pg_sys::Node) -> *mut pg_sys::Node,
+) -> Result<*mut pg_sys::Node> {
     // SAFETY: the calls of CREATE TRIGGER for its WHEN clause, in their order.
     unsafe {
         let node = single_expression(what, text)?;
@@ -194,10 +232,7 @@ pub unsafe fn read(
             );
             pg_sys::addNSItemToQuery(state, item, false, there, there && bare);
         }
-        let kind = pg_sys::ParseExprKind::EXPR_KIND_TRIGGER_WHEN as c_int;
-        let clause = pg::guarded(|| {
-            pg::c::transformWhereClause(state, node, kind, c"the condition".as_ptr())
-        });
+        let clause = transform(state, node);
         pg_sys::assign_expr_collations(state, clause);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         match refusal(what, clause) {

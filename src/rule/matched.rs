@@ -122,7 +122,7 @@ unsafe fn raw_datum_size(datum: pg_sys::Datum) -> usize {
     }
 }
 
-fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
+pub(super) fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
     if slot.is_null() {
         return "null".into();
     }

@@ -13,7 +13,7 @@ use crate::spi::{as_extension, statement};
 use crate::task::steer;
 use crate::workflow::{self, Start};
 use crate::{pg, report};
-use automate_core::rule::action::{self, Action, Rendered};
+use automate_core::rule::action::{self, Action, Moment, Rendered};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -73,17 +73,22 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     let source = format!("rule:{}", ready.name);
     cause::within(id, depth, || -> Result<()> {
         for (index, action) in ready.actions.iter().enumerate() {
+            // The others were done with the write.
+            if action.moment() != Moment::Commit {
+                continue;
+            }
             let rendered = action.render(&context).map_err(|e| {
                 let hint = e.hint().unwrap_or("An action sees {event, new, old, rule}.".into());
                 Error::invalid(format!("action {}: {e}", index + 1))
                     .with_detail(format!("It is an action of rule {}.", shown(&ready.name)))
                     .with_hint(hint)
             })?;
-            act(&rendered, &source)?;
+            act(&rendered, &source, &format!("{}:{index}", job.id))?;
         }
         Ok(())
     })?;
-    Ok(Outcome::Succeeded(json!({"actions": ready.actions.len()})))
+    let done = ready.actions.iter().filter(|a| a.moment() == Moment::Commit).count();
+    Ok(Outcome::Succeeded(json!({"actions": done})))
 }
 
 /// Counts what a rule on events made of one, once for all attempts; a table's rules are counted by
@@ -185,11 +190,11 @@ fn check_statement(what: &str, text: &str) -> Result<()> {
     statement::check_part(what, &event_statement(text), text, skipped).map(|_| ())
 }
 
-/// Does one action.
-fn act(action: &Rendered, source: &str) -> Result<()> {
+/// Does one action. `key` names it among all that are ever done, over every attempt.
+fn act(action: &Rendered, source: &str, key: &str) -> Result<()> {
     let owner = pg::current_user();
     match action {
-        Rendered::Sql { statement, params } => {
+        Rendered::Sql { statement, params, .. } => {
             let params = params.as_array().map_or(&[][..], Vec::as_slice);
             statement::execute(statement, params, false)?;
         }
@@ -215,6 +220,9 @@ fn act(action: &Rendered, source: &str) -> Result<()> {
                 source: Some(source),
             })?;
         }
+        Rendered::Http(request) => super::request::queue(owner, request, source, key)?,
+        // Done before the write.
+        Rendered::Set { .. } | Rendered::Reject(_) => {}
         Rendered::Emit { name, payload } => {
             let source = Some(source);
             event::emit(&Emission { source, ..Emission::new(owner, name, payload) })?;

@@ -61,6 +61,40 @@ pub fn check_table(relid: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
+/// The owner of a rule that sets a column must be allowed to write it himself.
+pub fn check_column(
+    relid: pg_sys::Oid,
+    number: i16,
+    name: &str,
+    owner: pg_sys::Oid,
+    needed: &[&str],
+) -> Result<()> {
+    let right = |word: &str| match word {
+        "INSERT" => pg_sys::ACL_INSERT as pg_sys::AclMode,
+        _ => pg_sys::ACL_UPDATE as pg_sys::AclMode,
+    };
+    let ok = pg_sys::AclResult::ACLCHECK_OK;
+    // SAFETY: look-ups in the catalog of a table and a column that are there.
+    let lacks = |word: &&&str| unsafe {
+        pg_sys::pg_class_aclcheck(relid, owner, right(word)) != ok
+            && pg_sys::pg_attribute_aclcheck(relid, number, owner, right(word)) != ok
+    };
+    let missing: Vec<&str> = needed.iter().filter(lacks).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let role = pg::role_name(owner).unwrap_or_default();
+    let missing = missing.join(" and ");
+    Err(Error::forbidden(format!("permission denied for column \"{name}\" of the table"))
+        .with_detail(format!(
+            "Role \"{role}\" lacks {missing} on it, and owns a rule that sets it."
+        ))
+        .with_hint(format!(
+            "The table's owner can GRANT {} ({name}) ON it TO {role}.",
+            needed.join(", ")
+        )))
+}
+
 /// The owner of a rule must be allowed to see every row of the table and to attach triggers.
 pub fn check_rights(relid: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
     // SAFETY: look-ups in the catalog.

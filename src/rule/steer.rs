@@ -2,7 +2,7 @@
 
 use super::look::sides;
 use super::rights::check_rights;
-use super::{cache, document, expression, fault, read};
+use super::{before, cache, document, expression, fault, inline, read, store};
 use crate::audit::{self, Entry};
 use crate::error::{Error, Result, shown};
 use crate::noun::RULE;
@@ -23,13 +23,15 @@ struct Found {
     search_path: String,
     name: String,
     status: String,
+    is_before: bool,
+    actions: String,
 }
 
 /// The rule of a name: the user's own first, then those of roles whose privileges it has.
 fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
     let rows = own.run(
         "SELECT id, owner::pg_catalog.oid, on_table::pg_catalog.oid, coalesce(condition_sql, condition),
-                operations, search_path, status
+                operations, search_path, status, timing = 'before', actions::pg_catalog.text
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1 FOR UPDATE",
         &[name.into(), user.into()],
@@ -46,6 +48,8 @@ fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Found> {
         search_path: rows.get(0, 6).unwrap_or_default(),
         name: name.to_owned(),
         status: rows.get(0, 7).unwrap_or_default(),
+        is_before: rows.get(0, 8).unwrap_or(false),
+        actions: rows.get(0, 9).unwrap_or_default(),
     })
 }
 
@@ -59,8 +63,7 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
         note(own, &found, (Some(user), "drop"), old)?;
         let Some(table) = found.table else { return Ok(()) };
         cache::announce(own, table)?;
-        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
-        Ok(())
+        store::keep_trigger(own, table, found.is_before)
     })
 }
 
@@ -86,11 +89,18 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
         if let Some(text) = &found.condition {
             as_role(found.owner, || expression::check(table, text, sides, &path))?;
         }
+        if found.is_before {
+            let operations = before::bits(&found.operations);
+            let place = before::Place { relid: table, owner: found.owner, operations };
+            let actions = inline::parse(&found.actions)?;
+            let condition = found.condition.as_deref();
+            as_role(found.owner, || before::check(&place, condition, &actions, &path))?;
+        }
     }
     as_extension(|own| {
         set_status(own, &found, "active")?;
         if let Some(table) = found.table {
-            own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
+            store::keep_trigger(own, table, found.is_before)?;
         }
         note(own, &found, (Some(user), "enable"), None)
     })

@@ -36,6 +36,15 @@ const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owne
             EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
             EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, EXCLUDED.version, 0, NULL, NULL, pg_catalog.now())";
 
+/// Gives a table the trigger that rules of that timing want, or takes it away if none wants it.
+pub fn keep_trigger(own: &Own, table: pg_sys::Oid, is_before: bool) -> Result<()> {
+    let sql = match is_before {
+        true => "SELECT automate.keep_decide($1::pg_catalog.oid)",
+        false => "SELECT automate.keep_capture($1::pg_catalog.oid)",
+    };
+    own.run(sql, &[table.into()]).map(|_| ())
+}
+
 /// Writes a rule, or another version of it, and tells every session.
 pub(super) fn store(
     own: &Own,
@@ -90,7 +99,7 @@ pub(super) fn store(
         ],
     )?;
     if let Some(relid) = relid {
-        own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
+        keep_trigger(own, relid, d.timing == "before")?;
         cache::announce(own, relid)?;
     }
     Ok(())

@@ -73,22 +73,22 @@ fn has_changed(change: &Change, number: i16) -> bool {
 
 /// The numbers of named columns in a table, or in a part of it.
 pub fn attribute_numbers(relid: pg_sys::Oid, names: &[String]) -> Result<Vec<i16>> {
-    names
-        .iter()
-        .map(|name| {
-            let text = CString::new(name.as_str()).unwrap_or_default();
-            // SAFETY: a catalog look-up; 0 for a column that is not there.
-            match unsafe { pg_sys::get_attnum(relid, text.as_ptr()) } {
-                number if number > 0 => Ok(number),
-                _ => Err(no_such_column(relid, name)),
-            }
-        })
-        .collect()
+    names.iter().map(|name| attribute_number("columns", relid, name)).collect()
 }
 
-fn no_such_column(relid: pg_sys::Oid, name: &str) -> Error {
+/// The number of a named column; `what` is where it is named.
+pub fn attribute_number(what: &str, relid: pg_sys::Oid, name: &str) -> Result<i16> {
+    let text = CString::new(name).unwrap_or_default();
+    // SAFETY: a catalog look-up; 0 for a column that is not there.
+    match unsafe { pg_sys::get_attnum(relid, text.as_ptr()) } {
+        number if number > 0 => Ok(number),
+        _ => Err(no_such_column(what, relid, name)),
+    }
+}
+
+fn no_such_column(what: &str, relid: pg_sys::Oid, name: &str) -> Error {
     let names = TableColumns::of(relid, Sides { new: true, old: true }).names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let message = format!("columns: column \"{name}\" does not exist");
+    let message = format!("{what}: column \"{name}\" does not exist");
     Error::unknown_word(message, name, &names).with_code(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN)
 }

@@ -72,6 +72,13 @@ pub fn as_role<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `f` with the rights of a role, as PostgreSQL does the work of its foreign keys: it may
+/// write, deferred constraints included, but not SET ROLE.
+pub fn acting_as<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
+    let _id = Id::switch_to(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE);
+    f()
+}
+
 /// Runs our statements as the extension's owner, with SPI connected.
 pub fn as_extension<R>(f: impl FnOnce(&Own) -> Result<R>) -> Result<R> {
     let owner = extension_owner()?;
@@ -120,7 +127,7 @@ impl Rows {
 }
 
 impl Own {
-    /// For the workers' statements on the queue: always by index, also when the plan was made
+    /// For statements on tables that grow, such as the workers' on the queue: always by index, also when the plan was made
     /// while the table was empty and is used when it holds a million rows.
     pub fn plan_for_queue(&self) {
         for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin", c"jit"] {

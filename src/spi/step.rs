@@ -25,6 +25,22 @@ pub fn in_subtransaction<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {
     }
 }
 
+/// Runs `f` in a subtransaction that is undone in either case: only its answer stays, and no lock.
+pub fn tentatively<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {
+    // SAFETY: as in `in_subtransaction`.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let result = catch(f);
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
+
 /// Runs `f`; an ERROR or a panic in it becomes a value. The transaction is then as it was left:
 /// the caller aborts it or its subtransaction.
 pub fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {

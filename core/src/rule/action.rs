@@ -8,28 +8,56 @@ use serde_json::Value;
 use crate::jq::{self, Template};
 use crate::object::{Object, below, wrong_kind};
 use crate::problem::Problem;
+use crate::rule::before::{self, Assignment, Rejected, Rejection};
+use crate::rule::request;
+pub use crate::rule::request::Request;
+use crate::suggest;
 
 /// Most actions of one rule.
 pub const MAX_ACTIONS: usize = 32;
 
 /// The verbs and the keys that go with each.
-const VERBS: [(&str, &[&str]); 6] = [
-    ("sql", &["sql", "params"]),
+const VERBS: [(&str, &[&str]); 9] = [
+    ("set", &["set"]),
+    ("reject", &["reject", "sqlstate", "detail", "hint"]),
+    ("sql", &["sql", "params", "timing"]),
     ("workflow", &["workflow", "input"]),
     ("notify", &["notify", "recipients", "data"]),
+    ("http", &["http"]),
     ("emit", &["emit", "payload"]),
     ("report", &["report", "params"]),
     ("task", &["task"]),
 ];
 
+/// When an action is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the row is written.
+    Before,
+    /// After the row is written, in the writer's transaction.
+    Transaction,
+    /// After the commit.
+    Commit,
+}
+
+/// The moments that a statement may name.
+const TIMINGS: [(&str, Moment); 2] =
+    [("commit", Moment::Commit), ("transaction", Moment::Transaction)];
+
 /// One action as defined.
 pub enum Action {
+    /// Gives columns of the row values.
+    Set { values: Vec<Assignment> },
+    /// Refuses the row.
+    Reject(Box<Rejection>),
     /// A statement with its parameters, an array.
-    Sql { statement: String, params: Template },
+    Sql { statement: String, params: Template, moment: Moment },
     /// Starts a run of a workflow.
     Workflow { name: String, input: Template },
     /// Sends a message made of a template to recipients, an array of `channel:address`.
     Notify { template: String, recipients: Template, data: Template },
+    /// Sends a request.
+    Http(Box<Request>),
     /// Emits an event.
     Emit { name: String, payload: Template },
     /// Renders a report.
@@ -41,12 +69,37 @@ pub enum Action {
 /// One action with its values, for one match.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rendered {
-    Sql { statement: String, params: Value },
-    Workflow { name: String, input: Value },
-    Notify { template: String, recipients: Value, data: Value },
-    Emit { name: String, payload: Value },
-    Report { name: String, params: Value },
-    Task { name: String },
+    Set {
+        values: Vec<Assignment>,
+    },
+    Reject(Rejected),
+    Sql {
+        statement: String,
+        params: Value,
+        moment: Moment,
+    },
+    Workflow {
+        name: String,
+        input: Value,
+    },
+    Notify {
+        template: String,
+        recipients: Value,
+        data: Value,
+    },
+    /// As the courier reads it.
+    Http(Value),
+    Emit {
+        name: String,
+        payload: Value,
+    },
+    Report {
+        name: String,
+        params: Value,
+    },
+    Task {
+        name: String,
+    },
 }
 
 /// Reads all actions, or says all that is wrong with them.
@@ -86,12 +139,22 @@ fn parse_one(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option
                 return None;
             }
         }
-        let message = "an action has exactly one of sql, workflow, notify, emit, report and task";
+        let verbs: Vec<&str> = VERBS.iter().map(|(verb, _)| *verb).collect();
+        let message = format!("an action has exactly one of {}", verbs.join(", "));
         let problem = Problem::error(pointer, "one_verb", message);
         object.problems().push(problem.with_hint("Make each an object of its own."));
         return None;
     };
     object.allow(keys);
+    match *verb {
+        "set" => return Some(Action::Set { values: before::assignments(&mut object)? }),
+        "http" => {
+            let at = object.pointer("http");
+            let request = request::parse(object.get("http")?, &at, object.problems())?;
+            return Some(Action::Http(Box::new(request)));
+        }
+        _ => {}
+    }
     let name = object.required_string(verb)?.to_owned();
     if name.contains('\0') {
         let problem = crate::rule::operand::nul(&object.pointer(verb));
@@ -99,7 +162,11 @@ fn parse_one(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option
         return None;
     }
     let action = match *verb {
-        "sql" => Action::Sql { statement: name, params: list(&mut object, "params", false)? },
+        "reject" => Action::Reject(Box::new(before::rejection(&mut object, &name)?)),
+        "sql" => {
+            let (params, moment) = (list(&mut object, "params", false), moment(&mut object));
+            Action::Sql { statement: name, params: params?, moment: moment? }
+        }
         "workflow" => Action::Workflow { name, input: tree(&mut object, "input")? },
         "notify" => {
             let recipients = list(&mut object, "recipients", true);
@@ -111,6 +178,22 @@ fn parse_one(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option
         _ => Action::Task { name },
     };
     Some(action)
+}
+
+/// When a statement is run: after the commit, unless it says otherwise.
+fn moment(object: &mut Object<'_, '_>) -> Option<Moment> {
+    if object.get("timing").is_none() {
+        return Some(Moment::Commit);
+    }
+    let word = object.string("timing")?;
+    let found = TIMINGS.iter().find(|(name, _)| *name == word).map(|(_, moment)| *moment);
+    if found.is_none() {
+        let known: Vec<&str> = TIMINGS.iter().map(|(name, _)| *name).collect();
+        let message = format!("unknown timing \"{}\"", word.escape_debug());
+        let problem = Problem::error(object.pointer("timing"), "unknown_timing", message);
+        object.problems().push(problem.with_hint(suggest::hint(word, &known)));
+    }
+    found
 }
 
 /// The array at `key`, or one expression that makes an array.
@@ -137,7 +220,7 @@ fn list(object: &mut Object<'_, '_>, key: &str, required: bool) -> Option<Templa
 }
 
 /// The object at `key`, or one expression that makes a value.
-fn tree(object: &mut Object<'_, '_>, key: &str) -> Option<Template> {
+pub(super) fn tree(object: &mut Object<'_, '_>, key: &str) -> Option<Template> {
     let pointer = object.pointer(key);
     let value = match object.get(key) {
         None => Value::Object(serde_json::Map::new()),
@@ -154,7 +237,11 @@ fn is_expression(value: &Value) -> bool {
     value.as_str().and_then(jq::expression).is_some()
 }
 
-fn compile(object: &mut Object<'_, '_>, pointer: &str, value: &Value) -> Option<Template> {
+pub(super) fn compile(
+    object: &mut Object<'_, '_>,
+    pointer: &str,
+    value: &Value,
+) -> Option<Template> {
     match Template::compile(value, &[]) {
         Ok(template) => Some(template),
         Err((place, error)) => {
@@ -168,13 +255,39 @@ fn compile(object: &mut Object<'_, '_>, pointer: &str, value: &Value) -> Option<
 }
 
 impl Action {
+    pub fn moment(&self) -> Moment {
+        match self {
+            Action::Set { .. } | Action::Reject(_) => Moment::Before,
+            Action::Sql { moment, .. } => *moment,
+            _ => Moment::Commit,
+        }
+    }
+
+    /// Its verb.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Action::Set { .. } => "set",
+            Action::Reject(_) => "reject",
+            Action::Sql { .. } => "sql",
+            Action::Workflow { .. } => "workflow",
+            Action::Notify { .. } => "notify",
+            Action::Http(_) => "http",
+            Action::Emit { .. } => "emit",
+            Action::Report { .. } => "report",
+            Action::Task { .. } => "task",
+        }
+    }
+
     /// The action's values for one match; `context` holds `event`, `new`, `old` and `rule`.
     pub fn render(&self, context: &Value) -> Result<Rendered, jq::Error> {
         let value = |template: &Template| template.render(context, &[]);
         Ok(match self {
-            Action::Sql { statement, params } => Rendered::Sql {
+            Action::Set { values } => Rendered::Set { values: values.clone() },
+            Action::Reject(rejection) => Rendered::Reject(rejection.render(context)?),
+            Action::Sql { statement, params, moment } => Rendered::Sql {
                 statement: statement.clone(),
                 params: array("params", value(params)?)?,
+                moment: *moment,
             },
             Action::Workflow { name, input } => {
                 Rendered::Workflow { name: name.clone(), input: value(input)? }
@@ -184,6 +297,7 @@ impl Action {
                 recipients: array("recipients", value(recipients)?)?,
                 data: value(data)?,
             },
+            Action::Http(request) => Rendered::Http(request.render(context)?),
             Action::Emit { name, payload } => {
                 Rendered::Emit { name: name.clone(), payload: value(payload)? }
             }
@@ -205,98 +319,5 @@ fn array(key: &str, value: Value) -> Result<Value, jq::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn actions_render_their_expressions() {
-        let actions = parse(&json!([
-            {"sql": "SELECT f($1, $2)", "params": ["${ .new.id }", "plain"]},
-            {"workflow": "rebook", "input": {"flight": "${ .new }", "by": "${ .rule }"}},
-            {"notify": "late", "recipients": ["mail:ops@example.com", "${ .new.mail }"]},
-            {"emit": "late", "payload": "${ {minutes: (.new.delay - .old.delay)} }"},
-            {"emit": "bare"},
-            {"report": "daily", "params": {"from": "${ .new.id }"}},
-            {"task": "rollup"}
-        ]))
-        .unwrap();
-        let context = json!({"event": null, "rule": "r", "old": {"delay": 2},
-            "new": {"id": 7, "delay": 9, "mail": "mail:a@example.com"}});
-        let got: Vec<_> = actions.iter().map(|a| a.render(&context).unwrap()).collect();
-        let want = [
-            Rendered::Sql { statement: "SELECT f($1, $2)".into(), params: json!([7, "plain"]) },
-            Rendered::Workflow {
-                name: "rebook".into(),
-                input: json!({"flight": context["new"], "by": "r"}),
-            },
-            Rendered::Notify {
-                template: "late".into(),
-                recipients: json!(["mail:ops@example.com", "mail:a@example.com"]),
-                data: json!({}),
-            },
-            Rendered::Emit { name: "late".into(), payload: json!({"minutes": 7}) },
-            Rendered::Emit { name: "bare".into(), payload: json!({}) },
-            Rendered::Report { name: "daily".into(), params: json!({"from": 7}) },
-            Rendered::Task { name: "rollup".into() },
-        ];
-        assert_eq!(got, want);
-    }
-
-    #[test]
-    fn render_refuses_what_is_no_array() {
-        let actions = parse(&json!([{"sql": "SELECT 1", "params": "${ .new.id }"}])).unwrap();
-        let error = actions[0].render(&json!({"new": {"id": 7}})).unwrap_err();
-        assert_eq!(error.to_string(), "\"params\" must be an array, not a number");
-    }
-
-    #[test]
-    fn parse_reports_every_problem() {
-        let found = parse(&json!([
-            {"sql": "SELECT 1", "parms": []},
-            {"sqll": "SELECT 1"},
-            {"emit": "a", "workflow": "b"},
-            {},
-            {"notify": "late"},
-            {"workflow": " "},
-            {"emit": "x", "payload": [1]},
-            {"emit": "x", "payload": {"a": ["${ .new. }"]}},
-            {"sql": 5},
-            7,
-            {"emit": "a\u{0}b"},
-            {"report": "r", "params": []},
-            {"task": "t", "params": {}}
-        ]))
-        .err()
-        .unwrap();
-        let places: Vec<_> = found.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
-        let want = [
-            ("/0/parms", "unknown_key"),
-            ("/1/sqll", "unknown_key"),
-            ("/2", "one_verb"),
-            ("/3", "one_verb"),
-            ("/4", "missing_key"),
-            ("/5/workflow", "empty"),
-            ("/6/payload", "wrong_kind"),
-            ("/7/payload/a/0", "invalid_expression"),
-            ("/8/sql", "wrong_kind"),
-            ("/9", "wrong_kind"),
-            ("/10/emit", "nul_character"),
-            ("/11/params", "wrong_kind"),
-            ("/12/params", "unknown_key"),
-        ];
-        assert_eq!(places, want);
-        assert_eq!(found[0].hint.as_deref(), Some("Did you mean \"params\"?"));
-        assert_eq!(found[1].hint.as_deref(), Some("Did you mean \"sql\"?"));
-    }
-
-    #[test]
-    fn the_list_itself_is_checked() {
-        let code = |value| parse(&value).err().map(|p| p[0].code);
-        assert_eq!(code(json!({"sql": "x"})), Some("wrong_kind"));
-        assert_eq!(code(json!([])), Some("empty"));
-        let many: Vec<Value> = (0..33).map(|_| json!({"emit": "x"})).collect();
-        assert_eq!(code(Value::Array(many[..32].to_vec())), None);
-        assert_eq!(code(Value::Array(many)), Some("too_many"));
-    }
-}
+#[path = "action_tests.rs"]
+mod tests;

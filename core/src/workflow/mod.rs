@@ -24,6 +24,7 @@ mod tests;
 pub use advance::{advance, pending_command};
 pub use definition::{Definition, EffectRef, Limits};
 pub use error::WorkflowError;
+pub(crate) use parse::METHODS;
 pub use state::{
     Advanced, Command, Event, Expect, HttpOutput, ResultShape, Runtime, State, Status, StepRecord,
 };

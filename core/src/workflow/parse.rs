@@ -4,6 +4,8 @@ mod calls;
 mod catch;
 mod tasks;
 
+pub(crate) use calls::METHODS;
+
 use super::definition::{Definition, EffectRef, Kind, Limits, List, Task, Then};
 use super::{duration, scope};
 use crate::jq::{self, Filter, Template};

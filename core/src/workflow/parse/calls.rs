@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str); 8] = [
     ("approval", "Use call: notify, and poll for the answer with call: sql and wait."),
     ("workflow", "Put the tasks here with do."),
 ];
-const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+pub(crate) const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 /// Parameters a statement may have.
 const MAX_PARAMS: usize = 1_000;
 
