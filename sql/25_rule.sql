@@ -37,7 +37,8 @@ CREATE TABLE automate.rule (
     CONSTRAINT rule_status CHECK (
         status OPERATOR(pg_catalog.=) ANY (ARRAY['draft', 'active', 'disabled'])
         OR (status OPERATOR(pg_catalog.=) 'broken' AND last_error IS NOT NULL)),
-    CONSTRAINT rule_on CHECK (pg_catalog.num_nonnulls(on_table, on_event, on_trigger) OPERATOR(pg_catalog.=) 1
+    CONSTRAINT rule_on CHECK (pg_catalog.num_nonnulls(on_table, on_event, on_trigger) OPERATOR(pg_catalog.<=) 1
+        AND pg_catalog.num_nonnulls(on_table, on_event, on_trigger, ruleset) OPERATOR(pg_catalog.>) 0
         AND (on_table IS NULL) OPERATOR(pg_catalog.=) (operations IS NULL)),
     CONSTRAINT rule_timing CHECK (timing OPERATOR(pg_catalog.=) 'after'
         OR (timing OPERATOR(pg_catalog.=) 'before' AND on_table IS NOT NULL)),

@@ -21,6 +21,10 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
     'rule_test', 'add_rule_test', 'drop_rule_test', 'test_rule', 'test_rule_json', 'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'rule_conflicts', 'rule_conflicts_json',
+    'create_ruleset', 'alter_ruleset', 'drop_ruleset', 'evaluate_rules', 'evaluate_rules_json', 'execute_rules', 'execute_rules_json',
+    'decision_table', 'decision_version', 'create_decision_table', 'alter_decision_table', 'drop_decision_table', 'decide',
+    'decision_matches', 'decision_matches_json', 'decision_table_csv', 'import_decision_table', 'validate_decision_table',
+    'validate_decision_table_json', 'decision_table_problems', 'decision_table_problems_json',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',
@@ -33,6 +37,7 @@ SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
     'create_channel', 'alter_channel', 'drop_channel', 'enable_channel', 'disable_channel']) AS o
 UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
+    'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
     'run', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o

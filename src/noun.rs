@@ -53,6 +53,7 @@ macro_rules! noun {
 }
 
 pub static CHANNEL: Noun = noun!("channel", "create_channel");
+pub static DECISION_TABLE: Noun = noun!("decision_table", "create_decision_table");
 pub static REPORT: Noun = noun!("report", "create_report");
 pub static RULE: Noun = noun!("rule", "create_rule");
 pub static RULESET: Noun = noun!("ruleset", "create_ruleset");
@@ -70,6 +71,11 @@ impl Noun {
     pub fn known(&self, own: &Own, role: pg_sys::Oid, name: &str) -> Result<Vec<String>> {
         let rows = own.run(self.names, &[role.into(), name.into()])?;
         Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
+    }
+
+    /// The word as people say it.
+    fn spoken(&self) -> String {
+        self.word.replace('_', " ")
     }
 
     /// Refuses a name that a role cannot use.
@@ -100,8 +106,8 @@ impl Noun {
     }
 
     fn refuse(&self, role: pg_sys::Oid, name: &str, known: &[String]) -> Error {
-        Error::missing(format!("{} {} does not exist", self.word, shown(name)))
-            .with_detail(looked_for(&format!("the {}s", self.word), role))
+        Error::missing(format!("{} {} does not exist", self.spoken(), shown(name)))
+            .with_detail(looked_for(&format!("the {}s", self.spoken()), role))
             .with_hint(self.way_out(name, known))
     }
 
@@ -123,12 +129,12 @@ impl Noun {
     pub fn duplicate(&self, owner: pg_sys::Oid, name: &str) -> Error {
         Error::refused(
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-            format!("{} \"{name}\" already exists", self.word),
+            format!("{} \"{name}\" already exists", self.spoken()),
         )
         .with_detail(format!(
             "Role {} owns it; each of its {}s has a name of its own.",
             role_label(owner),
-            self.word
+            self.spoken()
         ))
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod args;
+pub mod decision;
 pub mod event;
 pub mod insight;
 pub mod notify;

@@ -7,6 +7,7 @@ use crate::spi::{Own, as_extension};
 use crate::{access, guc, pg};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Longest name of an event, in bytes.
@@ -21,6 +22,8 @@ struct Listener {
     owner: pg_sys::Oid,
     priority: i32,
     search_path: String,
+    /// The set in which it is decided together with others.
+    set: Option<Uuid>,
 }
 
 /// Checks what a rule listens to: a name, or a pattern of names with `*` for any characters.
@@ -114,9 +117,17 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
             "id": id, "name": name, "payload": payload, "at": pg::iso(pg::now()),
             "user": pg::role_name(owner), "source": source, "depth": depth,
         });
-        for listener in listeners {
-            let payload = json!({"rule": listener.rule, "depth": depth + 1, "event": event});
-            let source = format!("rule:{}", listener.name);
+        for (listener, together) in jobs(listeners) {
+            let (payload, source) = match together.len() {
+                0 => (
+                    json!({"rule": listener.rule, "depth": depth + 1, "event": event}),
+                    format!("rule:{}", listener.name),
+                ),
+                _ => (
+                    json!({"rules": together, "depth": depth + 1, "event": event}),
+                    "ruleset".to_owned(),
+                ),
+            };
             NewJob {
                 source: Some(&source),
                 priority: listener.priority,
@@ -134,7 +145,8 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
 fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
     let Emission { owner: emitter, name, trigger, .. } = *emission;
     let rows = own.run(
-        "SELECT id, name, owner::oid, priority, search_path
+        "SELECT id, name, owner::oid, priority, search_path,
+                (SELECT s.id FROM automate.ruleset AS s WHERE s.id = ruleset AND s.hit_policy IN ('first', 'unique'))
          FROM (SELECT * FROM automate.rule WHERE on_event = $1
                UNION ALL
                SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like
@@ -161,9 +173,31 @@ fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
             owner,
             priority: rows.get(i, 4).unwrap_or(100),
             search_path: rows.get(i, 5).unwrap_or_default(),
+            set: rows.get::<pgrx::Uuid>(i, 6).map(|set| Uuid::from_bytes(*set.as_bytes())),
         });
     }
     Ok(found)
+}
+
+/// One job for each listener, or for all of a set of which not all may act: with their ids.
+fn jobs(listeners: Vec<Listener>) -> Vec<(Listener, Vec<Uuid>)> {
+    let mut jobs: Vec<(Listener, Vec<Uuid>)> = Vec::with_capacity(listeners.len());
+    let mut sets: HashMap<Uuid, usize> = HashMap::new();
+    for listener in listeners {
+        let Some(set) = listener.set else {
+            jobs.push((listener, Vec::new()));
+            continue;
+        };
+        match sets.get(&set) {
+            Some(place) => jobs[*place].1.push(listener.rule),
+            None => {
+                sets.insert(set, jobs.len());
+                let rules = vec![listener.rule];
+                jobs.push((listener, rules));
+            }
+        }
+    }
+    jobs
 }
 
 /// Removes events older than the retention, some at a time.

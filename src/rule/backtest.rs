@@ -196,7 +196,7 @@ fn event(rule: &Looked) -> Value {
 }
 
 /// An action in the shape in which it is defined.
-fn as_defined(action: Rendered) -> Value {
+pub(super) fn as_defined(action: Rendered) -> Value {
     match action {
         Rendered::Sql { statement, params } => json!({"sql": statement, "params": params}),
         Rendered::Workflow { name, input } => json!({"workflow": name, "input": input}),

@@ -4,6 +4,7 @@
 use super::expression::{self, Sides};
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
+use super::ruleset::{Hit, Member};
 use super::terms::{self, Terms};
 use crate::error::{Error, Failure, Result};
 use crate::pg;
@@ -32,6 +33,8 @@ pub struct Rule {
     pub search_path: CString,
     pub condition: Condition,
     pub terms: Terms,
+    /// The set in which it is decided.
+    pub member: Option<Member>,
 }
 
 /// How a condition is evaluated.
@@ -219,6 +222,7 @@ struct Row {
     priority: i32,
     columns: Vec<String>,
     terms: Terms,
+    member: Option<Member>,
 }
 
 fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
@@ -229,7 +233,8 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                      + CASE WHEN 'update' = ANY (operations) THEN 2 ELSE 0 END
                      + CASE WHEN 'delete' = ANY (operations) THEN 4 ELSE 0 END)::pg_catalog.int4,
                     coalesce(condition_sql, condition), search_path, priority,
-                    columns, stop, on_error = 'fail', valid_from, valid_until
+                    columns, stop, on_error = 'fail', valid_from, valid_until, ruleset,
+                    (SELECT s.hit_policy FROM automate.ruleset AS s WHERE s.id = ruleset)
              FROM automate.rule
              WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active'
              ORDER BY priority, name, id",
@@ -260,6 +265,10 @@ fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                     valid_from: rows.get::<TimestampWithTimeZone>(i, 12).map(i64::from),
                     valid_until: rows.get::<TimestampWithTimeZone>(i, 13).map(i64::from),
                 },
+                member: rows.get::<pgrx::Uuid>(i, 14).map(|set| Member {
+                    set: Uuid::from_bytes(*set.as_bytes()),
+                    hit: Hit::of(&rows.get::<String>(i, 15).unwrap_or_default()),
+                }),
             });
         }
         Ok(found)
@@ -310,6 +319,7 @@ fn compile_all(
             search_path: row.search_path,
             condition,
             terms: row.terms,
+            member: row.member,
         });
     }
     for (index, failure) in &faults {

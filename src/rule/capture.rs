@@ -3,7 +3,7 @@
 use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, UPDATE};
 use super::fault::{self, Culprit};
 use super::matched;
-use super::{cause, expression};
+use super::{cause, expression, ruleset};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
@@ -122,15 +122,13 @@ fn capture(change: &Change) -> Result<()> {
         hits.sort_unstable();
     }
     hits.retain(|hit| rules.rules[*hit as usize].terms.hold(change));
-    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
-        hits.truncate(last + 1);
-    }
-    if hits.is_empty() {
-        return Ok(());
-    }
     // A rule does not see what its own action does.
     if let Some(own) = cause::rule() {
         hits.retain(|hit| rules.rules[*hit as usize].id != own);
+    }
+    ruleset::settle(&rules, &mut hits)?;
+    if hits.is_empty() {
+        return Ok(());
     }
     if cause::depth() >= cause::MAX_DEPTH {
         return refuse_loop(&rules, &hits);

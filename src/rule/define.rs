@@ -2,16 +2,17 @@
 
 use super::columns::TableColumns;
 use super::expression::{self, Sides};
-use super::perform::check_event_condition;
+use super::condition::check_event_condition;
 use super::rights::{check_rights, check_table};
-use super::{look, store, terms};
+use super::{condition, look, ruleset, store, terms};
 use crate::error::{Error, Result, shown};
-use crate::noun::{REPORT, RULE, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
+use crate::noun::{REPORT, RULE, TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::spi::{as_extension, statement};
 use crate::{access, event, pg};
 use automate_core::problem::Problem;
 use automate_core::rule::action::{self, Action};
-use automate_core::rule::{event_to_sql, to_sql};
+use automate_core::rule::logic::Logic;
+use automate_core::rule::to_sql;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -52,6 +53,8 @@ pub(super) enum Source<'a> {
     Table { relid: pg_sys::Oid, operations: Vec<String>, sides: Sides },
     Event(&'a str),
     Trigger(Uuid),
+    /// Nothing: it is evaluated when somebody asks.
+    Call,
 }
 
 /// A definition that was found good, with what was made of it.
@@ -95,7 +98,7 @@ pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
     let actions =
         action::parse(&d.actions).map_err(|p| Error::problems("actions", &p, RULE.help))?;
     check_actions(owner, &actions)?;
-    let set = |name: &String| as_extension(|own| RULESET.id(own, owner, name));
+    let set = |name: &String| as_extension(|own| ruleset::of_owner(own, owner, name));
     let ruleset = d.ruleset.as_ref().map(set).transpose()?;
     Ok(Checked { source, generated, path, ruleset })
 }
@@ -120,12 +123,13 @@ fn source(owner: pg_sys::Oid, d: &Definition) -> Result<Source<'_>> {
         (None, None, Some(name)) => {
             as_extension(|own| TRIGGER.id(own, owner, name)).map(Source::Trigger)
         }
+        (None, None, None) if d.ruleset.is_some() => Ok(Source::Call),
         (None, None, None) => Err(Error::invalid(
             "a rule is on a table, on an event or on a trigger",
         )
         .with_detail("None of on_table, on_event and on_trigger was given.")
         .with_hint(
-            "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'.",
+            "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'; a rule without them is in a rule set and evaluated by automate.evaluate_rules.",
         )),
         (table, event, trigger) => {
             let given = [
@@ -165,10 +169,13 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
 fn generate(d: &Definition, source: &Source) -> Result<Option<String>> {
     let Some(logic) = &d.conditions else { return Ok(None) };
     let made = match source {
-        Source::Table { relid, sides, .. } => to_sql(logic, &TableColumns::of(*relid, *sides)),
-        Source::Event(_) | Source::Trigger(_) => event_to_sql(logic),
+        Source::Table { relid, sides, .. } => {
+            to_sql(logic, &TableColumns::of(*relid, *sides)).map(Some)
+        }
+        Source::Event(_) | Source::Trigger(_) => condition::event_sql(logic),
+        Source::Call => Logic::compile(logic).map(|_| None),
     };
-    made.map(Some)
+    made
         .map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems, RULE.help))
 }
 
@@ -179,8 +186,7 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
             let path = CString::new(path).map_err(|e| Error::Internal(e.to_string()))?;
             expression::check(*relid, text, *sides, &path)
         }
-        Source::Event(_) | Source::Trigger(_) => {
-            expression::check_shape(text)?;
+        Source::Event(_) | Source::Trigger(_) | Source::Call => {
             check_event_condition(text)
         }
     }
@@ -211,7 +217,7 @@ fn check_terms(d: &Definition, source: &Source) -> Result<()> {
         }
         _ if d.columns.is_some() || d.stop || d.on_error != "skip" => {
             Err(Error::invalid("columns, stop and on_error are for rules on tables")
-                .with_detail("Rules on events act each for itself, after the commit.")
+                .with_detail("Other rules act each for itself, after the commit.")
                 .with_hint("Leave them out; say in the condition what the rule is to pass over."))
         }
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Removing rules and switching them on and off.
 
 use super::cache;
-use super::expression;
+use super::{evaluate, expression};
 use super::look::sides;
 use super::rights::check_rights;
 use crate::error::{Error, Result};
@@ -48,7 +48,10 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = find(own, user, name)?;
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
-        let Some(table) = found.table else { return Ok(()) };
+        let Some(table) = found.table else {
+            evaluate::announce();
+            return Ok(());
+        };
         cache::announce(own, table)?;
         own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[table.into()])?;
         Ok(())
@@ -92,7 +95,10 @@ fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
     )?;
     match found.table {
         Some(table) => cache::announce(own, table),
-        None => Ok(()),
+        None => {
+            evaluate::announce();
+            Ok(())
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writing a rule into its table.
 
-use super::cache;
+use super::{cache, evaluate};
 use super::define::{Checked, Definition, Source};
 use crate::error::{Error, Result};
 use crate::noun::RULE;
@@ -52,6 +52,7 @@ pub(super) fn store(
         }
         Source::Event(name) => (None, None, Some(*name), None),
         Source::Trigger(id) => (None, None, None, Some(key(*id))),
+        Source::Call => (None, None, None, None),
     };
     let status = match (d.draft, d.enabled) {
         (true, _) => "draft",
@@ -91,6 +92,8 @@ pub(super) fn store(
     if let Some(relid) = relid {
         own.run("SELECT automate.keep_capture($1::pg_catalog.oid)", &[relid.into()])?;
         cache::announce(own, relid)?;
+    } else {
+        evaluate::announce();
     }
     version.ok_or_else(|| Error::Internal("a rule was not written".into()))
 }

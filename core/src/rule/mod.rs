@@ -3,6 +3,7 @@
 pub mod action;
 mod compare;
 pub mod jsonlogic;
+pub mod logic;
 mod operand;
 mod sql;
 
