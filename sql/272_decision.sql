@@ -101,12 +101,12 @@ COMMENT ON FUNCTION automate.decision_matches_json(text, jsonb, integer) IS
 'For each row of a decision table whether it matches, as a JSON array; automate.decision_matches shows it.';
 
 CREATE FUNCTION automate.decision_matches(decision text, input jsonb, version integer DEFAULT NULL)
-RETURNS TABLE (row integer, matched boolean, failed text, outputs jsonb)
+RETURNS TABLE (number integer, matched boolean, failed text, outputs jsonb)
 LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT m.row, m.matched, m.failed, m.outputs
-    FROM jsonb_to_recordset(automate.decision_matches_json($1, $2, $3)) AS m(row integer, matched boolean, failed text, outputs jsonb)
+    SELECT m.number, m.matched, m.failed, m.outputs
+    FROM jsonb_to_recordset(automate.decision_matches_json($1, $2, $3)) AS m(number integer, matched boolean, failed text, outputs jsonb)
 $$;
 COMMENT ON FUNCTION automate.decision_matches(text, jsonb, integer) IS
 'Why a decision table decides as it does: each row, whether it matches the input, and the first column that it does not let pass. The hit policy is not applied.';

@@ -36,7 +36,7 @@ def test_decide_and_explain(db: Database) -> None:
     assert decide(db, {"amount": 100}) == {"rate": 0.1}
     assert decide(db, {"amount": 99.99, "customer": {"tier": "gold"}}) == {"rate": 0.05}
     assert decide(db, {}) is None
-    rows = db.rows("SELECT row, matched, failed, outputs FROM automate.decision_matches('discount', '{\"amount\": 100}')")
+    rows = db.rows("SELECT number, matched, failed, outputs FROM automate.decision_matches('discount', '{\"amount\": 100}')")
     assert rows == [(1, False, "tier", {"rate": 0.2}), (2, True, None, {"rate": 0.1}), (3, False, "tier", {"rate": 0.05})]
 
 

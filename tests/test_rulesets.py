@@ -124,7 +124,7 @@ def test_sets_are_their_owners(db: Database, role: Callable[..., str]) -> None:
     ann, bob = db.connect(role("ann")), db.connect(role("bob"))
     ann.execute("SELECT automate.create_ruleset('mine', 'first')")
     with pytest.raises(psycopg.errors.UndefinedObject) as refused:
-        rule(bob, "r", "true", on_event="e", ruleset="mine")
+        bob.execute("SELECT automate.create_rule('r', '[{\"emit\": \"x\"}]', on_event => 'e', ruleset => 'mine')")
     assert refused.value.diag.message_hint and refused.value.diag.message_detail
     for call in ("alter_ruleset('mine', 'all')", "drop_ruleset('mine')"):
         with pytest.raises(psycopg.errors.UndefinedObject):
@@ -144,7 +144,7 @@ def test_refusals(db: Database) -> None:
         ("create_ruleset('')", "22023", "bytes"),
         ("create_ruleset(NULL)", "22004", "name"),
         ("alter_ruleset('s', 'uniq')", "22023", "unique"),
-        ("alter_ruleset('x', 'all')", "42704", "create_ruleset"),
+        ("alter_ruleset('x', 'all')", "42704", '"s"'),
         ("drop_ruleset('s')", "2BP01", "drop_rule"),
         ("drop_ruleset('ss')", "42704", '"s"'),
     ):

@@ -1,10 +1,10 @@
 //! Making, changing and removing decision tables.
 
+use crate::access;
 use crate::bell;
 use crate::error::{Error, Result};
 use crate::noun::DECISION_TABLE;
 use crate::spi::{Own, as_extension};
-use crate::access;
 use automate_core::decision::{self, Finding, Policy, Table};
 use automate_core::problem::Problem;
 use pgrx::prelude::*;
@@ -58,11 +58,13 @@ pub fn create(
 ) -> Result<Uuid> {
     access::check_name("decision table", name)?;
     let (_, source) = read(source)?;
-    as_extension(|own| match insert(own, owner, name, description)? {
+    as_extension(|own| {
+        match insert(own, owner, name, description)? {
         Some(id) => store(own, id, owner, 1, &source).map(|_| id),
         None => Err(DECISION_TABLE.duplicate(owner, name).with_hint(
             "automate.alter_decision_table makes its next version; automate.drop_decision_table removes it.",
         )),
+    }
     })
 }
 
@@ -167,7 +169,10 @@ fn current(own: &Own, id: Uuid) -> Result<(pg_sys::Oid, i32, Source)> {
 pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let id = DECISION_TABLE.id(own, user, name)?;
-        own.run("DELETE FROM automate.decision_version WHERE decision_table = $1", &[key(id).into()])?;
+        own.run(
+            "DELETE FROM automate.decision_version WHERE decision_table = $1",
+            &[key(id).into()],
+        )?;
         own.run("DELETE FROM automate.decision_table WHERE id = $1", &[key(id).into()])?;
         bell::ring(bell::DECISIONS);
         Ok(())
@@ -175,12 +180,7 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
 }
 
 /// Makes a table, or the next version of one, from CSV; returns the version.
-pub fn import(
-    owner: pg_sys::Oid,
-    name: &str,
-    csv: &str,
-    description: Option<&str>,
-) -> Result<i32> {
+pub fn import(owner: pg_sys::Oid, name: &str, csv: &str, description: Option<&str>) -> Result<i32> {
     access::check_name("decision table", name)?;
     let csv = check_size("csv", csv.to_owned())?;
     let source = decision::import(&csv).map_err(refuse)?;
@@ -201,9 +201,7 @@ pub fn validate(source: &Source) -> Result<Value> {
     let table = match Table::read(source) {
         Ok(table) => table,
         Err(problems) => {
-            let row = |p: &Problem| {
-                json!({"kind": "error", "rows": row_of(&p.pointer), "message": p.to_string(), "hint": p.hint})
-            };
+            let row = |p: &Problem| json!({"kind": "error", "rows": row_of(&p.pointer), "message": p.to_string(), "hint": p.hint});
             return Ok(problems.iter().map(row).collect());
         }
     };
@@ -226,7 +224,9 @@ fn hint(kind: &str, policy: Policy) -> &'static str {
     match (kind, policy) {
         ("gap", _) => "Add a row for it, or a default to the outputs.",
         ("overlap", Policy::First) => "The first of them decides: nothing to do if that is meant.",
-        ("overlap", Policy::Priority) => "The order of the outputs decides: nothing to do if that is meant.",
+        ("overlap", Policy::Priority) => {
+            "The order of the outputs decides: nothing to do if that is meant."
+        }
         ("overlap", _) => "Such an input is an error: make the rows exclude each other.",
         ("shadowed", _) => "Move the row up, or drop it.",
         _ => "Use fewer rows or simpler cells, or look at parts of the table.",

@@ -76,8 +76,11 @@ fn load(user: pg_sys::Oid, name: &str, version: Option<i32>) -> Result<Source> {
 }
 
 fn refuse(name: &str, failed: Failed) -> Error {
-    let code =
-        if failed.by_rows { ERRCODE_CARDINALITY_VIOLATION } else { ERRCODE_INVALID_PARAMETER_VALUE };
+    let code = if failed.by_rows {
+        ERRCODE_CARDINALITY_VIOLATION
+    } else {
+        ERRCODE_INVALID_PARAMETER_VALUE
+    };
     let error = Error::refused(code, format!("decision {}: {}", shown(name), failed.message));
     let hint = failed.hint.unwrap_or_else(|| {
         "automate.decision_version has the types and values of its inputs.".into()
@@ -100,12 +103,7 @@ pub fn decide(
 }
 
 /// For each row whether it matches, as a JSON array.
-pub fn matches(
-    user: pg_sys::Oid,
-    name: &str,
-    input: &str,
-    version: Option<i32>,
-) -> Result<String> {
+pub fn matches(user: pg_sys::Oid, name: &str, input: &str, version: Option<i32>) -> Result<String> {
     let ready = ready(user, name, version)?;
     let values = ready.table.values(input).map_err(|failed| refuse(name, failed))?;
     let rows: Vec<String> = ready
@@ -115,7 +113,7 @@ pub fn matches(
         .enumerate()
         .map(|(row, failed)| {
             format!(
-                "{{\"row\": {}, \"matched\": {}, \"failed\": {}, \"outputs\": {}}}",
+                "{{\"number\": {}, \"matched\": {}, \"failed\": {}, \"outputs\": {}}}",
                 row + 1,
                 failed.is_none(),
                 failed.map_or(Value::Null, Value::from),

@@ -39,9 +39,9 @@ impl Condition {
                     statement::execute(&event_statement(sql), std::slice::from_ref(event), false)?;
                 Ok(answer.processed > 0)
             }
-            Condition::Logic(logic) => {
-                Facts::read(&event.to_string()).and_then(|facts| logic.holds(&facts)).map_err(refuse)
-            }
+            Condition::Logic(logic) => Facts::read(&event.to_string())
+                .and_then(|facts| logic.holds(&facts))
+                .map_err(refuse),
         }
     }
 }
@@ -69,8 +69,14 @@ pub fn event_sql(logic: &Value) -> std::result::Result<Option<String>, Vec<Probl
         Err(problems)
             if logic.is_object() && problems.iter().all(|p| ONLY_LOGIC.contains(&p.code)) =>
         {
+            let is_slip =
+                |p: &Problem| p.hint.as_ref().is_some_and(|h| h.starts_with("Did you mean"));
             match Logic::compile(logic) {
                 Ok(_) => Ok(None),
+                // Each knows operators that the other does not.
+                Err(others) if others.iter().any(is_slip) && !problems.iter().any(is_slip) => {
+                    Err(others)
+                }
                 Err(_) => Err(problems),
             }
         }

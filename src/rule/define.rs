@@ -1,8 +1,8 @@
 //! Making, removing and switching rules.
 
 use super::columns::TableColumns;
-use super::expression::{self, Sides};
 use super::condition::check_event_condition;
+use super::expression::{self, Sides};
 use super::rights::{check_rights, check_table};
 use super::{condition, look, ruleset, store, terms};
 use crate::error::{Error, Result, shown};
@@ -50,7 +50,11 @@ pub struct Definition {
 
 /// What a rule listens to.
 pub(super) enum Source<'a> {
-    Table { relid: pg_sys::Oid, operations: Vec<String>, sides: Sides },
+    Table {
+        relid: pg_sys::Oid,
+        operations: Vec<String>,
+        sides: Sides,
+    },
     Event(&'a str),
     Trigger(Uuid),
     /// Nothing: it is evaluated when somebody asks.
@@ -175,8 +179,7 @@ fn generate(d: &Definition, source: &Source) -> Result<Option<String>> {
         Source::Event(_) | Source::Trigger(_) => condition::event_sql(logic),
         Source::Call => Logic::compile(logic).map(|_| None),
     };
-    made
-        .map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems, RULE.help))
+    made.map_err(|problems: Vec<Problem>| Error::problems("conditions", &problems, RULE.help))
 }
 
 fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Result<()> {
@@ -186,9 +189,7 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
             let path = CString::new(path).map_err(|e| Error::Internal(e.to_string()))?;
             expression::check(*relid, text, *sides, &path)
         }
-        Source::Event(_) | Source::Trigger(_) | Source::Call => {
-            check_event_condition(text)
-        }
+        Source::Event(_) | Source::Trigger(_) | Source::Call => check_event_condition(text),
     }
 }
 

@@ -37,7 +37,7 @@ struct Asked {
     priority: i32,
     search_path: CString,
     /// An error for what cannot be evaluated.
-    condition: std::result::Result<Option<Condition>, String>,
+    condition: std::result::Result<Option<Condition>, Failure>,
     actions: String,
     parsed: OnceCell<std::result::Result<Vec<Action>, String>>,
     valid_from: Option<i64>,
@@ -98,8 +98,7 @@ fn read(rows: &crate::spi::own::Rows) -> List {
             owner,
             priority: rows.get(i, 4).unwrap_or(100),
             search_path: look::path(rows.get(i, 5)),
-            condition: Condition::read(rows.get(i, 6), logic.as_deref())
-                .map_err(|e| Failure::from(e).text()),
+            condition: Condition::read(rows.get(i, 6), logic.as_deref()).map_err(Failure::from),
             actions: rows.get(i, 8).unwrap_or_default(),
             parsed: OnceCell::new(),
             valid_from: rows.get::<TimestampWithTimeZone>(i, 9).map(i64::from),
@@ -169,7 +168,7 @@ fn list(user: pg_sys::Oid, set: Option<&str>) -> Result<Rc<List>> {
 }
 
 /// What became of asking a rule.
-type Held = std::result::Result<bool, String>;
+type Held = std::result::Result<bool, Failure>;
 
 impl Asked {
     fn is_valid(&self, now: i64) -> bool {
@@ -205,14 +204,16 @@ fn ask(list: &List, context: &Value, text: &str) -> Vec<Option<Held>> {
     let mut held: Vec<Option<Held>> = Vec::with_capacity(list.rules.len());
     for rule in &list.rules {
         held.push(rule.is_valid(now).then(|| match &rule.condition {
-            Err(reason) => Err(reason.clone()),
+            Err(failure) => Err(failure.clone()),
             Ok(None) => Ok(true),
             Ok(Some(Condition::Sql(_))) => Ok(false),
             Ok(Some(Condition::Logic(logic))) => {
                 let facts = facts.get_or_init(|| Facts::read(text));
-                facts.as_ref().map_err(Clone::clone).and_then(|facts| logic.holds(facts)).map_err(
-                    |reason| Failure::from(condition::refuse(reason)).text(),
-                )
+                facts
+                    .as_ref()
+                    .map_err(Clone::clone)
+                    .and_then(|facts| logic.holds(facts))
+                    .map_err(|reason| Failure::from(condition::refuse(reason)))
             }
         }));
     }
@@ -228,17 +229,15 @@ fn ask_batch(list: &List, batch: &Batch, context: &Value, held: &mut [Option<Hel
     let together = look::as_owner(batch.owner, &batch.search_path, || {
         statement::execute(&batch.text, event, true).unwrap_or_else(|e| e.raise()).rows
     });
-    let hits = together.ok().and_then(|rows| rows.first().and_then(|row| row["hits"].as_array().cloned()));
+    let hits =
+        together.ok().and_then(|rows| rows.first().and_then(|row| row["hits"].as_array().cloned()));
     for (place, index) in batch.rules.iter().enumerate() {
         let Some(answer) = &mut held[*index] else { continue };
         *answer = match (&hits, &list.rules[*index].condition) {
             (Some(hits), _) => Ok(hits.get(place).and_then(Value::as_bool).unwrap_or(false)),
-            (None, Ok(Some(condition))) => {
-                look::as_owner(batch.owner, &batch.search_path, || {
-                    condition.holds(context).unwrap_or_else(|e| e.raise())
-                })
-                .map_err(|failure| failure.text())
-            }
+            (None, Ok(Some(condition))) => look::as_owner(batch.owner, &batch.search_path, || {
+                condition.holds(context).unwrap_or_else(|e| e.raise())
+            }),
             _ => Ok(false),
         };
     }
@@ -286,7 +285,7 @@ pub fn evaluate(
                     Err(error) => json!({"rule": rule.name, "matched": true, "error": error}),
                 }
             }
-            (Some(Err(error)), None) => json!({"rule": rule.name, "error": error}),
+            (Some(Err(failure)), None) => json!({"rule": rule.name, "error": failure.text()}),
             _ if all => json!({"rule": rule.name, "matched": false}),
             _ => continue,
         };
@@ -320,8 +319,8 @@ pub fn execute(user: pg_sys::Oid, context: &Value, text: &str, set: Option<&str>
         });
     }
     for (index, rule) in list.rules.iter().enumerate() {
-        if let Some(Err(error)) = &held[index] {
-            rows.push(json!({"rule": rule.name, "error": error}));
+        if let Some(Err(failure)) = &held[index] {
+            rows.push(json!({"rule": rule.name, "error": failure.text()}));
         }
     }
     for clash in &settled.clashes {
@@ -369,9 +368,8 @@ pub fn choose(job: &Job, ids: &[Value], event: &Value) -> Result<Outcome> {
     let held = ask(&list, event, &event.to_string());
     let settled = settle(&list, &held);
     for (index, answer) in held.iter().enumerate() {
-        if let Some(Err(error)) = answer {
-            let failure = condition_failure(error);
-            tell(&list, &[index], &failure)?;
+        if let Some(Err(failure)) = answer {
+            tell(&list, &[index], failure)?;
         }
     }
     for clash in &settled.clashes {
@@ -386,12 +384,4 @@ pub fn choose(job: &Job, ids: &[Value], event: &Value) -> Result<Outcome> {
     })?;
     let names: Vec<&str> = settled.acting.iter().map(|i| list.rules[*i].name.as_str()).collect();
     Ok(Outcome::Succeeded(json!({"matched": names})))
-}
-
-fn condition_failure(error: &str) -> Failure {
-    Failure::from(
-        Error::invalid(error.to_owned())
-            .with_detail("The condition was asked for an event.")
-            .with_hint("The other rules of the set were decided without it."),
-    )
 }

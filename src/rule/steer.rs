@@ -1,9 +1,9 @@
 //! Removing rules and switching them on and off.
 
 use super::cache;
-use super::{evaluate, expression};
 use super::look::sides;
 use super::rights::check_rights;
+use super::{evaluate, expression};
 use crate::error::{Error, Result};
 use crate::noun::RULE;
 use crate::spi::own::as_role;

@@ -1,7 +1,7 @@
 //! Writing a rule into its table.
 
-use super::{cache, evaluate};
 use super::define::{Checked, Definition, Source};
+use super::{cache, evaluate};
 use crate::error::{Error, Result};
 use crate::noun::RULE;
 use crate::spi::Own;

@@ -209,11 +209,16 @@ impl Search<'_> {
                     self.found.push(Finding {
                         kind: "shadowed",
                         rows: vec![one + 1, other + 1],
-                        message: format!("row {} is never reached: row {} matches whatever it would", other + 1, one + 1),
+                        message: format!(
+                            "row {} is never reached: row {} matches whatever it would",
+                            other + 1,
+                            one + 1
+                        ),
                         example: None,
                     });
                 }
-                let counts = policy == Policy::Unique || !self.table.agree(one as u32, other as u32);
+                let counts =
+                    policy == Policy::Unique || !self.table.agree(one as u32, other as u32);
                 if counts && !covers && self.count("overlap") < MOST {
                     self.overlap(one, other);
                 }
@@ -258,9 +263,8 @@ impl Search<'_> {
             self.found.push(Finding { kind: "gap", rows: vec![], message, example: Some(example) });
             return;
         }
-        let takes_all = |row: &u32| {
-            self.table.rows[*row as usize].tests[column..].iter().all(Test::is_any)
-        };
+        let takes_all =
+            |row: &u32| self.table.rows[*row as usize].tests[column..].iter().all(Test::is_any);
         if rows.iter().any(takes_all) || !self.seen.insert((column, rows.clone())) {
             return;
         }
@@ -290,7 +294,10 @@ impl Search<'_> {
             };
             let end = bounds.get(index + 1).map_or(slots.samples.len(), |next| next.0);
             let live = slots.next_live[*at];
-            if *at < end && live < end && let Some(value) = &slots.samples[live] {
+            if *at < end
+                && live < end
+                && let Some(value) = &slots.samples[live]
+            {
                 self.steps += active.len() as u64;
                 if self.steps > MAX_STEPS {
                     break;

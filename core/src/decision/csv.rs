@@ -32,7 +32,9 @@ pub fn export(source: &Source, table: &Table) -> Result<String, String> {
                 false => {
                     let rest: Vec<String> = column
                         .iter()
-                        .map(|(key, value)| format!(", {}: {}", Value::String(key.clone()), value.get()))
+                        .map(|(key, value)| {
+                            format!(", {}: {}", Value::String(key.clone()), value.get())
+                        })
                         .collect();
                     format!("{side} {{\"type\": {}{}}}", Value::String(kind), rest.concat())
                 }
@@ -132,12 +134,7 @@ pub fn import(text: &str) -> Result<Source, Vec<Problem>> {
         rows.push(format!("[{}]", cells.collect::<Vec<_>>().join(", ")));
     }
     let list = |columns: Vec<String>| format!("[{}]", columns.join(", "));
-    Ok(Source {
-        inputs: list(inputs),
-        outputs: list(outputs),
-        rows: list(rows),
-        hit_policy,
-    })
+    Ok(Source { inputs: list(inputs), outputs: list(outputs), rows: list(rows), hit_policy })
 }
 
 /// Whether a column is an input, its definition, and its type.
@@ -150,7 +147,8 @@ fn column(name: &str, side: &str) -> Result<(bool, String, Kind), String> {
     };
     let rest = rest.trim();
     let kind = |word: &str| {
-        Kind::of(word).ok_or_else(|| format!("unknown type \"{word}\"; known are {}", KINDS.join(", ")))
+        Kind::of(word)
+            .ok_or_else(|| format!("unknown type \"{word}\"; known are {}", KINDS.join(", ")))
     };
     if !rest.starts_with('{') {
         let definition = json!({"name": name, "type": rest}).to_string();

@@ -134,13 +134,16 @@ impl Table {
     /// Each output over the rows that match; NULLs do not count, and of none the answer is NULL.
     fn aggregate(&self, rows: &[u32]) -> String {
         let column = |index: usize, kind: Kind| -> String {
-            let values =
-                rows.iter().filter_map(|row| Val::from_json(kind, &self.rows[*row as usize].outputs[index]));
+            let values = rows
+                .iter()
+                .filter_map(|row| Val::from_json(kind, &self.rows[*row as usize].outputs[index]));
             let found = match self.policy {
                 Policy::Min => values.min(),
                 Policy::Max => values.max(),
                 _ => values.fold(None, |sum, value| match (sum, value) {
-                    (Some(Val::Number(sum)), Val::Number(more)) => Some(Val::Number(sum.add(&more))),
+                    (Some(Val::Number(sum)), Val::Number(more)) => {
+                        Some(Val::Number(sum.add(&more)))
+                    }
                     (_, value) => Some(value),
                 }),
             };

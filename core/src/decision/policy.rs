@@ -33,7 +33,16 @@ const WORDS: [(&str, &str, Policy); 11] = [
 
 /// All words, for hints.
 pub const POLICIES: [&str; 11] = [
-    "unique", "first", "priority", "any", "collect", "sum", "min", "max", "count", "rule_order",
+    "unique",
+    "first",
+    "priority",
+    "any",
+    "collect",
+    "sum",
+    "min",
+    "max",
+    "count",
+    "rule_order",
     "output_order",
 ];
 

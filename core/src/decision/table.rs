@@ -96,20 +96,18 @@ fn columns<T>(
     problems: &mut Vec<Problem>,
     read: fn(&Value, &Raw, &str, &mut Vec<Problem>) -> Option<T>,
 ) -> Vec<T> {
-    let (values, raws) = match (
-        serde_json::from_str::<Value>(text),
-        serde_json::from_str::<Vec<&RawValue>>(text),
-    ) {
-        (Ok(Value::Array(values)), Ok(raws)) => (values, raws),
-        (Ok(other), _) => {
-            wrong_kind(problems, place, "an array of columns", &other);
-            return Vec::new();
-        }
-        (Err(e), _) => {
-            problems.push(Problem::error(place, "invalid_json", e.to_string()));
-            return Vec::new();
-        }
-    };
+    let (values, raws) =
+        match (serde_json::from_str::<Value>(text), serde_json::from_str::<Vec<&RawValue>>(text)) {
+            (Ok(Value::Array(values)), Ok(raws)) => (values, raws),
+            (Ok(other), _) => {
+                wrong_kind(problems, place, "an array of columns", &other);
+                return Vec::new();
+            }
+            (Err(e), _) => {
+                problems.push(Problem::error(place, "invalid_json", e.to_string()));
+                return Vec::new();
+            }
+        };
     if values.is_empty() || values.len() > MAX_COLUMNS {
         let message = format!("1 to {MAX_COLUMNS} columns are needed, not {}", values.len());
         problems.push(
@@ -133,7 +131,8 @@ fn kind(object: &mut Object<'_, '_>, output: bool) -> Kind {
         Some(kind) => kind,
         None => {
             let pointer = object.pointer("type");
-            let problem = Problem::error(pointer, "unknown_type", format!("unknown type \"{word}\""));
+            let problem =
+                Problem::error(pointer, "unknown_type", format!("unknown type \"{word}\""));
             object.problems().push(problem.with_hint(suggest::hint(word, known)));
             Kind::Text
         }
@@ -249,12 +248,7 @@ fn check_policy(policy: Policy, outputs: &[Output], problems: &mut Vec<Problem>)
     }
 }
 
-fn rows(
-    text: &str,
-    inputs: &[Input],
-    outputs: &[Output],
-    problems: &mut Vec<Problem>,
-) -> Vec<Row> {
+fn rows(text: &str, inputs: &[Input], outputs: &[Output], problems: &mut Vec<Problem>) -> Vec<Row> {
     let Ok(raws) = serde_json::from_str::<Vec<&RawValue>>(text) else {
         problems.push(Problem::error("/rows", "wrong_kind", "an array of rows is expected here"));
         return Vec::new();
@@ -283,13 +277,15 @@ fn row(
     place: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<Row> {
-    let names = || inputs.iter().map(|i| i.name.as_str()).chain(outputs.iter().map(|o| o.name.as_str()));
+    let names =
+        || inputs.iter().map(|i| i.name.as_str()).chain(outputs.iter().map(|o| o.name.as_str()));
     let width = inputs.len() + outputs.len();
     let mut cells: Vec<(&str, String)> = Vec::with_capacity(width);
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(json) {
         if list.len() != width {
             let message = format!("a row has {width} cells, not {}", list.len());
-            let hint = format!("They are, in this order: {}.", names().collect::<Vec<_>>().join(", "));
+            let hint =
+                format!("They are, in this order: {}.", names().collect::<Vec<_>>().join(", "));
             problems.push(Problem::error(place, "wrong_count", message).with_hint(hint));
             return None;
         }
@@ -298,11 +294,17 @@ fn row(
         let known: Vec<&str> = names().collect();
         for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
             problems.push(
-                Problem::error(below(place, name), "unknown_column", format!("unknown column \"{name}\""))
-                    .with_hint(suggest::hint(name, &known)),
+                Problem::error(
+                    below(place, name),
+                    "unknown_column",
+                    format!("unknown column \"{name}\""),
+                )
+                .with_hint(suggest::hint(name, &known)),
             );
         }
-        cells.extend(names().map(|name| (map.get(name).map_or("null", |raw| raw.get()), below(place, name))));
+        cells.extend(
+            names().map(|name| (map.get(name).map_or("null", |raw| raw.get()), below(place, name))),
+        );
     } else {
         problems.push(Problem::error(place, "wrong_kind", "a row is an array or an object"));
         return None;

@@ -19,8 +19,7 @@ pub enum Kind {
 }
 
 /// Names of the types of inputs; outputs have json, too.
-pub const KINDS: [&str; 7] =
-    ["number", "integer", "text", "boolean", "date", "timestamp", "json"];
+pub const KINDS: [&str; 7] = ["number", "integer", "text", "boolean", "date", "timestamp", "json"];
 
 impl Kind {
     pub fn of(word: &str) -> Option<Kind> {

@@ -115,7 +115,8 @@ fn check(node: &Value, pointer: &str, depth: usize, problems: &mut Vec<Problem>)
             let mut entries = map.iter();
             let (Some((name, args)), None) = (entries.next(), entries.next()) else {
                 if !map.is_empty() {
-                    let message = format!("an object with one operator is expected, not {}", map.len());
+                    let message =
+                        format!("an object with one operator is expected, not {}", map.len());
                     problems.push(Problem::error(pointer, "one_operator", message));
                 }
                 return 0;

@@ -75,12 +75,19 @@ fn lists_are_looked_through() {
     let order = |n| json!({"items": [{"price": 30, "n": n}, {"price": 40.5, "n": 1}]});
     assert_eq!(holds(logic.clone(), order(2)), Ok(true));
     assert_eq!(holds(logic, order(1)), Ok(false));
-    assert_eq!(holds(json!({"some": [{"var": "tags"}, {"==": [{"var": ""}, "x"]}]}), json!({"tags": ["y", "x"]})), Ok(true));
+    assert_eq!(
+        holds(
+            json!({"some": [{"var": "tags"}, {"==": [{"var": ""}, "x"]}]}),
+            json!({"tags": ["y", "x"]})
+        ),
+        Ok(true)
+    );
 }
 
 #[test]
 fn what_is_unknown_is_refused_with_its_place() {
-    let found = Logic::compile(&json!({"and": [{"fliter": [1, 2]}, {"a": 1, "b": 2}]})).err().unwrap();
+    let found =
+        Logic::compile(&json!({"and": [{"fliter": [1, 2]}, {"a": 1, "b": 2}]})).err().unwrap();
     let places: Vec<_> = found.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
     assert_eq!(places, [("/and/0/fliter", "unsupported_operator"), ("/and/1", "one_operator")]);
     assert_eq!(found[0].hint.as_deref(), Some("Did you mean \"filter\"?"));
