@@ -117,28 +117,33 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
             "id": id, "name": name, "payload": payload, "at": pg::iso(pg::now()),
             "user": pg::role_name(owner), "source": source, "depth": depth,
         });
-        for (listener, together) in jobs(listeners) {
-            let (payload, source) = match together.len() {
-                0 => (
-                    json!({"rule": listener.rule, "depth": depth + 1, "event": event}),
-                    format!("rule:{}", listener.name),
-                ),
-                _ => (
-                    json!({"rules": together, "depth": depth + 1, "event": event}),
-                    "ruleset".to_owned(),
-                ),
-            };
-            NewJob {
-                source: Some(&source),
-                priority: listener.priority,
-                max_attempts: crate::rule::ATTEMPTS,
-                search_path: Some(&listener.search_path),
-                ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
-            }
-            .put(own)?;
-        }
+        put_jobs(own, listeners, &event, depth + 1)?;
         Ok(id)
     })
+}
+
+/// Queues what the listeners of an event do, or are to decide.
+fn put_jobs(own: &Own, listeners: Vec<Listener>, event: &Value, depth: i32) -> Result<()> {
+    for (listener, together) in jobs(listeners) {
+        let (payload, source) = match together.is_empty() {
+            true => (
+                json!({"rule": listener.rule, "depth": depth, "event": event}),
+                format!("rule:{}", listener.name),
+            ),
+            false => {
+                (json!({"rules": together, "depth": depth, "event": event}), "ruleset".to_owned())
+            }
+        };
+        NewJob {
+            source: Some(&source),
+            priority: listener.priority,
+            max_attempts: crate::rule::ATTEMPTS,
+            search_path: Some(&listener.search_path),
+            ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
+        }
+        .put(own)?;
+    }
+    Ok(())
 }
 
 /// The rules on an event whose owner may know what the emitter says.

@@ -196,9 +196,9 @@ impl Search<'_> {
         for other in 1..self.table.rows.len() {
             for one in 0..other {
                 self.steps += 1;
-                if self.columns.first().is_some_and(|c| {
-                    c.meet(one, other).is_none() && !(c.nulls[one] && c.nulls[other])
-                }) {
+                let apart =
+                    |c: &Column| c.meet(one, other).is_none() && !(c.nulls[one] && c.nulls[other]);
+                if self.columns.iter().any(apart) {
                     continue;
                 }
                 self.steps += self.columns.len() as u64;

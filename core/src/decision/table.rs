@@ -269,18 +269,18 @@ fn rows(text: &str, inputs: &[Input], outputs: &[Output], problems: &mut Vec<Pro
     found
 }
 
-/// A row: an array of cells, or an object with them by name.
-fn row(
-    json: &str,
+/// The cells of a row, an array or an object with them by name: the JSON of each, and its place.
+fn cells<'a>(
+    json: &'a str,
     inputs: &[Input],
     outputs: &[Output],
     place: &str,
     problems: &mut Vec<Problem>,
-) -> Option<Row> {
+) -> Option<Vec<(&'a str, String)>> {
     let names =
         || inputs.iter().map(|i| i.name.as_str()).chain(outputs.iter().map(|o| o.name.as_str()));
     let width = inputs.len() + outputs.len();
-    let mut cells: Vec<(&str, String)> = Vec::with_capacity(width);
+    let mut cells: Vec<(&'a str, String)> = Vec::with_capacity(width);
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(json) {
         if list.len() != width {
             let message = format!("a row has {width} cells, not {}", list.len());
@@ -290,7 +290,7 @@ fn row(
             return None;
         }
         cells.extend(list.iter().enumerate().map(|(i, raw)| (raw.get(), below(place, i))));
-    } else if let Ok(map) = serde_json::from_str::<Raw>(json) {
+    } else if let Ok(map) = serde_json::from_str::<Raw<'a>>(json) {
         let known: Vec<&str> = names().collect();
         for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
             problems.push(
@@ -309,7 +309,18 @@ fn row(
         problems.push(Problem::error(place, "wrong_kind", "a row is an array or an object"));
         return None;
     }
+    Some(cells)
+}
+
+fn row(
+    json: &str,
+    inputs: &[Input],
+    outputs: &[Output],
+    place: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Row> {
     let before = problems.len();
+    let cells = cells(json, inputs, outputs, place, problems)?;
     let mut row = Row { tests: Vec::with_capacity(inputs.len()), outputs: Vec::new() };
     for (input, (json, place)) in inputs.iter().zip(&cells) {
         match cell::of_json(input.kind, json) {
