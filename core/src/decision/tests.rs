@@ -372,7 +372,7 @@ fn random_tables_agree_with_looking_at_every_row() {
             }
         };
         let (mut gap, mut clashes) = (false, std::collections::BTreeSet::new());
-        for point in 0..((steps + 1) as usize).pow(width as u32) {
+        for point in 0..(steps + 1_usize).pow(width as u32) {
             let mut rest = point;
             let values: Vec<Option<Val>> = (0..width)
                 .map(|_| {
