@@ -24,6 +24,10 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'create_trigger', 'alter_trigger', 'drop_trigger', 'enable_trigger', 'disable_trigger', 'evaluate_triggers', 'evaluate_triggers_json', 'test_trigger', 'test_trigger_json',
     'audit', 'rule_audit', 'rule_version', 'publish_rule', 'rollback_rule', 'export_rules', 'export_rules_json', 'import_rules',
     'import_rules_json', 'validate_rule', 'validate_rule_json', 'backtest_progress',
+    'create_ruleset', 'alter_ruleset', 'drop_ruleset', 'evaluate_rules', 'evaluate_rules_json', 'execute_rules', 'execute_rules_json',
+    'decision_table', 'decision_version', 'create_decision_table', 'alter_decision_table', 'drop_decision_table', 'decide',
+    'decision_matches', 'decision_matches_json', 'decision_table_csv', 'import_decision_table', 'validate_decision_table',
+    'validate_decision_table_json', 'decision_table_problems', 'decision_table_problems_json',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',
@@ -44,6 +48,7 @@ SELECT v.level, o FROM (VALUES
     ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
+    'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
     'audit', 'rule_audit', 'rule_version', 'backtest_progress',

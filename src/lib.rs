@@ -5,7 +5,9 @@ use pgrx::prelude::*;
 pub mod access;
 pub mod api;
 pub mod audit;
+pub mod bell;
 pub mod courier;
+pub mod decision;
 pub mod error;
 pub mod event;
 pub mod guc;
@@ -44,13 +46,15 @@ extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = 
 extension_sql_file!("../sql/27_rule_insight.sql", name = "insight", requires = ["versions"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["insight"]);
 extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
+extension_sql_file!("../sql/271_evaluate.sql", name = "evaluate", requires = ["rule_test"]);
+extension_sql_file!("../sql/272_decision.sql", name = "decision", requires = ["evaluate"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
 extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
-extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
+extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor", "decision"]);
 extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["grants"], finalize);
 
 /// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.

@@ -53,6 +53,7 @@ macro_rules! noun {
 }
 
 pub static CHANNEL: Noun = noun!("channel", "create_channel");
+pub static DECISION_TABLE: Noun = noun!("decision_table", "create_decision_table");
 pub static REPORT: Noun = noun!("report", "create_report");
 pub static RULE: Noun = noun!("rule", "create_rule");
 pub static RULESET: Noun = noun!("ruleset", "create_ruleset");

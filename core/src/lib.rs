@@ -1,5 +1,6 @@
 //! The pure half of pg_automate: values in, values out. No PostgreSQL, no clock, no I/O.
 
+pub mod decision;
 pub mod event;
 pub mod jq;
 pub mod json;

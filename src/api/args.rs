@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use serde_json::Value;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use uuid::Uuid;
 
 /// Most bytes of a document of many definitions.
@@ -18,6 +18,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     Int(i32),
     Json(Value),
+    /// The text of a jsonb, of which no digit is lost.
+    Jsonb(String),
     Text(String),
     Uuid(Uuid),
     Void,
@@ -221,12 +223,24 @@ impl Args {
             Answer::Bytes(v) => v.into_datum(),
             Answer::Int(v) => v.into_datum(),
             Answer::Json(v) => pgrx::JsonB(v).into_datum(),
+            Answer::Jsonb(text) => jsonb(text),
             Answer::Text(v) => v.into_datum(),
             Answer::Uuid(v) => pgrx::Uuid::from_bytes(*v.as_bytes()).into_datum(),
         };
         // SAFETY: the frame is valid for the length of the call.
         unsafe { (*self.0).isnull = datum.is_none() };
         datum.unwrap_or(pg_sys::Datum::from(0))
+    }
+}
+
+fn jsonb(text: String) -> Option<pg_sys::Datum> {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: jsonb_in reads a C string and answers a palloc'd datum.
+    unsafe {
+        pgrx::direct_function_call_as_datum(
+            pg_sys::jsonb_in,
+            &[Some(pg_sys::Datum::from(text.as_ptr()))],
+        )
     }
 }
 

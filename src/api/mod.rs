@@ -4,6 +4,7 @@
 pub mod access;
 pub mod args;
 pub mod counter;
+pub mod decision;
 pub mod event;
 pub mod insight;
 pub mod notify;

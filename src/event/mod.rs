@@ -19,6 +19,7 @@ use envelope::Envelope;
 use order::Place;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Longest name of an event, in bytes.
@@ -33,6 +34,8 @@ pub struct Listener {
     owner: pg_sys::Oid,
     priority: i32,
     search_path: String,
+    /// The set in which it is decided together with others.
+    set: Option<Uuid>,
 }
 
 /// Checks what a rule listens to: a name, or a pattern of names with `*` for any characters.
@@ -138,7 +141,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         let at = pg::iso(pg::now());
         let envelope = Envelope { id, name, payload, at, owner, source, depth, order_key, context };
         let event = envelope.into_json();
-        tell_rules(own, &rules, &event, place)?;
+        tell_rules(own, rules, &event, place)?;
         if let Some(id) = trigger {
             let name = source.and_then(|source| source.strip_prefix("trigger:"));
             let teller = tell::Teller { id, name: name.unwrap_or_default(), owner };
@@ -149,33 +152,49 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
     })
 }
 
-/// Queues a job for each rule that hears an event.
+/// Queues what the rules that hear an event do, or are to decide.
 pub fn tell_rules(
     own: &Own,
-    rules: &[Listener],
+    rules: Vec<Listener>,
     event: &Value,
     place: Option<Place>,
 ) -> Result<()> {
     let depth = event["depth"].as_i64().and_then(|depth| i32::try_from(depth).ok()).unwrap_or(0);
-    rules.iter().try_for_each(|rule| rule.tell(own, event, depth, place))
+    jobs(rules)
+        .iter()
+        .try_for_each(|(rule, together)| rule.tell(own, event, depth, place, together))
 }
 
 impl Listener {
-    /// From its row: id, name, owner, priority, search_path.
+    /// From its row: id, name, owner, priority, search_path, set.
     fn read(rows: &Rows, row: usize) -> Option<Listener> {
+        let id =
+            |column| rows.get::<pgrx::Uuid>(row, column).map(|id| Uuid::from_bytes(*id.as_bytes()));
         Some(Listener {
-            rule: Uuid::from_bytes(*rows.get::<pgrx::Uuid>(row, 1)?.as_bytes()),
+            rule: id(1)?,
             name: rows.get(row, 2).unwrap_or_default(),
             owner: rows.get(row, 3)?,
             priority: rows.get(row, 4).unwrap_or(100),
             search_path: rows.get(row, 5).unwrap_or_default(),
+            set: id(6),
         })
     }
 
-    /// Queues the job that does what the rule says of an event.
-    fn tell(&self, own: &Own, event: &Value, depth: i32, place: Option<Place>) -> Result<()> {
-        let payload = json!({"rule": self.rule, "depth": depth + 1, "event": event});
-        let source = format!("rule:{}", self.name);
+    /// Queues the job that does what the rule says of an event, or that decides which of the
+    /// rules of its set act.
+    fn tell(
+        &self,
+        own: &Own,
+        event: &Value,
+        depth: i32,
+        place: Option<Place>,
+        together: &[Uuid],
+    ) -> Result<()> {
+        let (who, source) = match together {
+            [] => (("rule", json!(self.rule)), format!("rule:{}", self.name)),
+            _ => (("rules", json!(together)), "ruleset".to_owned()),
+        };
+        let payload = json!({who.0: who.1, "depth": depth + 1, "event": event});
         let chain = place.map(|place| place.chain(&format!("rule:{}", self.rule)));
         NewJob {
             source: Some(&source),
@@ -199,7 +218,8 @@ pub fn listeners(
     trigger: Option<Uuid>,
 ) -> Result<Vec<Listener>> {
     let rows = own.run(
-        "SELECT id, name, owner::oid, priority, search_path
+        "SELECT id, name, owner::oid, priority, search_path,
+                (SELECT s.id FROM automate.ruleset AS s WHERE s.id = ruleset AND s.hit_policy IN ('first', 'unique'))
          FROM (SELECT * FROM automate.rule WHERE on_event = $1
                UNION ALL
                SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like
@@ -220,6 +240,27 @@ pub fn listeners(
         found.push(listener);
     }
     Ok(found)
+}
+
+/// One job for each listener, or for all of a set of which not all may act: with their ids.
+fn jobs(listeners: Vec<Listener>) -> Vec<(Listener, Vec<Uuid>)> {
+    let mut jobs: Vec<(Listener, Vec<Uuid>)> = Vec::with_capacity(listeners.len());
+    let mut sets: HashMap<Uuid, usize> = HashMap::new();
+    for listener in listeners {
+        let Some(set) = listener.set else {
+            jobs.push((listener, Vec::new()));
+            continue;
+        };
+        match sets.get(&set) {
+            Some(place) => jobs[*place].1.push(listener.rule),
+            None => {
+                sets.insert(set, jobs.len());
+                let rules = vec![listener.rule];
+                jobs.push((listener, rules));
+            }
+        }
+    }
+    jobs
 }
 
 /// Removes events older than the retention, some at a time.

@@ -7,7 +7,7 @@ use crate::noun::{RULE, WORKFLOW};
 use crate::queue::claim::to_uuids;
 use crate::queue::limit;
 use crate::rule::cause;
-use crate::rule::perform::check_over_event;
+use crate::rule::condition::check_over_event;
 use crate::spi::{Own, as_extension, statement};
 use crate::{guc, pg, workflow};
 use pgrx::datum::TimestampWithTimeZone;
@@ -335,7 +335,7 @@ impl Kept {
         match target {
             Target::Rule(listener) => as_extension(|own| {
                 let place = order_key.map(|key| order::again(own, owner, key)).transpose()?;
-                listener.tell(own, &event, depth, place)
+                listener.tell(own, &event, depth, place, &[])
             }),
             Target::Workflow { name, .. } => {
                 let traceparent = trace::of(&event).map(str::to_owned);

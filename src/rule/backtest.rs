@@ -237,7 +237,7 @@ fn event(rule: &Looked) -> Value {
 }
 
 /// An action in the shape in which it is defined.
-fn as_defined(action: Rendered) -> Value {
+pub(super) fn as_defined(action: Rendered) -> Value {
     match action {
         Rendered::Set { values } => {
             let pairs = values.into_iter().map(|v| (v.column, Value::String(v.sql)));

@@ -7,6 +7,7 @@ use super::expression;
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
 use super::inline::{self, Inline};
+use super::ruleset::{Hit, Member};
 use super::tally::Tally;
 use super::terms::{self, Terms};
 use crate::error::{Error, Failure, Result};
@@ -54,6 +55,8 @@ pub struct Rule {
     pub condition: Condition,
     pub terms: Terms,
     pub inline: Inline,
+    /// The set in which it is decided.
+    pub member: Option<Member>,
 }
 
 /// How a condition is evaluated.
@@ -258,6 +261,7 @@ struct Row {
     terms: Terms,
     /// Only where some of them are done within the write.
     actions: Option<String>,
+    member: Option<Member>,
 }
 
 fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
@@ -269,7 +273,8 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                      + CASE WHEN 'delete' = ANY (operations) THEN 4 ELSE 0 END)::pg_catalog.int4,
                     coalesce(condition_sql, condition), search_path, priority,
                     columns, stop, on_error = 'fail', valid_from, valid_until,
-                    CASE WHEN timing = 'before' OR actions @? '$[*].timing' THEN actions::pg_catalog.text END
+                    CASE WHEN timing = 'before' OR actions @? '$[*].timing' THEN actions::pg_catalog.text END,
+                    ruleset, (SELECT s.hit_policy FROM automate.ruleset AS s WHERE s.id = ruleset)
              FROM automate.rule
              WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active' AND timing = $2
              ORDER BY priority, name, id",
@@ -301,6 +306,10 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                     valid_until: rows.get::<TimestampWithTimeZone>(i, 13).map(i64::from),
                 },
                 actions: rows.get(i, 14),
+                member: rows.get::<pgrx::Uuid>(i, 15).map(|set| Member {
+                    set: Uuid::from_bytes(*set.as_bytes()),
+                    hit: Hit::of(&rows.get::<String>(i, 16).unwrap_or_default()),
+                }),
             });
         }
         Ok(found)
@@ -352,6 +361,7 @@ fn compile_all(
             condition,
             terms: row.terms,
             inline,
+            member: row.member,
         });
     }
     for (index, failure) in &faults {

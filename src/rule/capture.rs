@@ -3,7 +3,7 @@
 use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, Timing, UPDATE};
 use super::fault::{self, Culprit};
 use super::matched;
-use super::{cause, expression, tally, within};
+use super::{cause, expression, ruleset, tally, within};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
@@ -127,35 +127,32 @@ fn capture(change: &Change) -> Result<()> {
         return Ok(());
     }
     rules.tally.matched(&hits);
-    if !choose(&rules, change, &mut hits) {
+    choose(&rules, change, &mut hits)?;
+    if hits.is_empty() {
+        return Ok(());
+    }
+    if cause::depth() >= cause::MAX_DEPTH {
         return refuse_loop(&rules, &hits);
     }
     within::run(&rules, &mut hits, change)?;
     matched::put(&rules, &hits, change)
 }
 
-/// Leaves those of the rules that match that are to act; false: they would go round in circles.
-fn choose(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> bool {
-    let keep = |hits: &mut Vec<u32>, wanted: &dyn Fn(usize, &cache::Rule) -> bool| {
-        let mut place = 0;
-        hits.retain(|hit| {
-            let stays = wanted(place, &rules.rules[*hit as usize]);
-            place += 1;
-            if !stays {
-                rules.tally.skipped(*hit);
-            }
-            stays
-        });
-    };
-    keep(hits, &|_, rule| rule.terms.hold(change));
-    if let Some(last) = hits.iter().position(|hit| rules.rules[*hit as usize].terms.stop) {
-        keep(hits, &|place, _| place <= last);
-    }
+/// Leaves those of the rules that match that are to act.
+fn choose(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<()> {
+    let matched = hits.len();
+    let all = hits.clone();
     // A rule does not see what its own action does.
-    if let Some(own) = cause::rule() {
-        keep(hits, &|_, rule| rule.id != own);
+    let own = cause::rule();
+    hits.retain(|hit| {
+        let rule = &rules.rules[*hit as usize];
+        rule.terms.hold(change) && own != Some(rule.id)
+    });
+    ruleset::settle(rules, hits)?;
+    if hits.len() < matched {
+        all.iter().filter(|hit| !hits.contains(hit)).for_each(|hit| rules.tally.skipped(*hit));
     }
-    hits.is_empty() || cause::depth() < cause::MAX_DEPTH
+    Ok(())
 }
 
 /// Only a table's owner may keep changes from its rules, which may be somebody else's.

@@ -1,19 +1,20 @@
 //! Making, removing and switching rules.
 
 use super::columns::TableColumns;
+use super::condition::check_event_condition;
 use super::expression::{self, Sides};
-use super::perform::check_event_condition;
 use super::rights::{check_rights, check_table};
 use super::validate::Findings;
 use super::version::Change;
-use super::{before, look, request, store, terms};
+use super::{before, condition, look, request, ruleset, store, terms};
 use crate::error::{Error, Result, shown};
-use crate::noun::{Noun, REPORT, RULESET, TASK, TEMPLATE, TRIGGER, WORKFLOW};
+use crate::noun::{Noun, REPORT, TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::spi::{as_extension, statement};
 use crate::{access, event, pg};
 use automate_core::problem::Problem;
 use automate_core::rule::action::{self, Action};
-use automate_core::rule::{event_to_sql, to_sql};
+use automate_core::rule::logic::Logic;
+use automate_core::rule::to_sql;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -52,9 +53,15 @@ pub struct Definition {
 
 /// What a rule listens to.
 pub(super) enum Source<'a> {
-    Table { relid: pg_sys::Oid, operations: Vec<String>, sides: Sides },
+    Table {
+        relid: pg_sys::Oid,
+        operations: Vec<String>,
+        sides: Sides,
+    },
     Event(&'a str),
     Trigger(Uuid),
+    /// Nothing: it is evaluated when somebody asks.
+    Call,
 }
 
 /// A definition that was found good, with what was made of it.
@@ -136,7 +143,7 @@ pub(super) fn examine<'a>(
         }
         check_actions(owner, &actions, findings);
     }
-    let set = |name: &String| as_extension(|own| RULESET.id(own, owner, name));
+    let set = |name: &String| as_extension(|own| ruleset::of_owner(own, owner, name));
     let ruleset = findings.keep("/ruleset", d.ruleset.as_ref().map(set).transpose());
     if !findings.list.is_empty() {
         return None;
@@ -219,6 +226,7 @@ fn source<'a>(
             let found = as_extension(|own| TRIGGER.id(own, owner, name));
             findings.keep("/on_trigger", found).map(Source::Trigger)
         }
+        (None, None, None) if d.ruleset.is_some() => Some(Source::Call),
         _ => findings.keep("", Err(not_one_source(d))),
     }
 }
@@ -229,7 +237,7 @@ fn not_one_source(d: &Definition) -> Error {
         (None, None, None) => Error::invalid("a rule is on a table, on an event or on a trigger")
             .with_detail("None of on_table, on_event and on_trigger was given.")
             .with_hint(
-                "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'.",
+                "Give on_table => 'orders', on_event => 'order.paid' or on_trigger => 'big_order'; a rule without them is in a rule set and evaluated by automate.evaluate_rules.",
             ),
         (table, event, trigger) => {
             let given = [
@@ -269,10 +277,12 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
 fn generate(d: &Definition, source: &Source) -> std::result::Result<Option<String>, Vec<Problem>> {
     let Some(logic) = &d.conditions else { return Ok(None) };
     match source {
-        Source::Table { relid, sides, .. } => to_sql(logic, &TableColumns::of(*relid, *sides)),
-        Source::Event(_) | Source::Trigger(_) => event_to_sql(logic),
+        Source::Table { relid, sides, .. } => {
+            to_sql(logic, &TableColumns::of(*relid, *sides)).map(Some)
+        }
+        Source::Event(_) | Source::Trigger(_) => condition::event_sql(logic),
+        Source::Call => Logic::compile(logic).map(|_| None),
     }
-    .map(Some)
 }
 
 fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Result<()> {
@@ -282,10 +292,7 @@ fn check_condition(condition: Option<&str>, source: &Source, path: &str) -> Resu
             let path = CString::new(path).map_err(|e| Error::Internal(e.to_string()))?;
             expression::check(*relid, text, *sides, &path)
         }
-        Source::Event(_) | Source::Trigger(_) => {
-            expression::check_shape(text)?;
-            check_event_condition(text)
-        }
+        Source::Event(_) | Source::Trigger(_) | Source::Call => check_event_condition(text),
     }
 }
 
@@ -310,7 +317,7 @@ fn check_terms(d: &Definition, source: &Source, findings: &mut Findings) {
         }
         _ if d.columns.is_some() || d.stop || d.on_error != "skip" => {
             let error = Error::invalid("columns, stop and on_error are for rules on tables")
-                .with_detail("Rules on events act each for itself, after the commit.")
+                .with_detail("Other rules act each for itself, after the commit.")
                 .with_hint("Leave them out; say in the condition what the rule is to pass over.");
             findings.keep("", Err::<(), _>(error));
         }

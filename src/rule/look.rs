@@ -47,8 +47,7 @@ fn find_row(own: &Own, user: pg_sys::Oid, name: &str, what: &str) -> Result<Look
     )?;
     let Some(owner) = rows.get(0, 1) else { return Err(RULE.missing(own, user, name)) };
     let Some(table) = rows.get(0, 2) else {
-        let event: String = rows.get(0, 3).unwrap_or_default();
-        return Err(on_event(name, &event, what));
+        return Err(on_no_table(name, rows.get(0, 3), what));
     };
     Ok(Looked {
         name: name.to_owned(),
@@ -66,13 +65,17 @@ pub fn path(kept: Option<String>) -> CString {
     CString::new(kept.unwrap_or_default()).unwrap_or_default()
 }
 
-fn on_event(name: &str, event: &str, what: &str) -> Error {
+fn on_no_table(name: &str, event: Option<String>, what: &str) -> Error {
+    let detail = match event {
+        Some(event) => format!("It is on an event: it hears {}.", shown(&event)),
+        None => "It is asked about contexts.".into(),
+    };
     Error::refused(
         ERRCODE_FEATURE_NOT_SUPPORTED,
-        format!("{what} looks into rules on tables, and rule {} is on an event", shown(name)),
+        format!("{what} looks into rules on tables, and rule {} is on none", shown(name)),
     )
-    .with_detail(format!("It hears {}.", shown(event)))
-    .with_hint("Try its condition on the events that are kept: SELECT payload FROM automate.event WHERE name = '...'.")
+    .with_detail(detail)
+    .with_hint("Ask it about a context, such as the payload of an event in automate.event: SELECT * FROM automate.evaluate_rules(payload, all_rules => true).")
 }
 
 /// The rows that changes of these operations have.

@@ -1,6 +1,7 @@
 //! Doing what a rule says, for one match, in a session of its owner.
 
-use super::{cause, expression, fault};
+use super::condition::Condition;
+use super::{cause, evaluate, fault};
 use crate::error::{Error, Failure, Result, shown};
 use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
@@ -30,7 +31,7 @@ struct Ready {
     /// It is on events.
     hears: bool,
     /// Of a rule on events; a table's rule has been decided by its trigger.
-    condition: Option<String>,
+    condition: Option<Condition>,
     actions: Vec<Action>,
 }
 
@@ -44,29 +45,33 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         as_extension(|own| fault::record(own, note))?;
         return Ok(Outcome::Gone);
     }
+    if let Some(rules) = job.payload["rules"].as_array() {
+        return evaluate::choose(job, rules, &event_of(&job.payload["event"]));
+    }
     let id = job.payload["rule"].as_str().and_then(|id| Uuid::parse_str(id).ok());
     let id = id.ok_or_else(|| Error::Internal("a match without its rule".into()))?;
     let Some(ready) = ready(id)? else {
         return Ok(Outcome::Succeeded(json!({"skipped": "the rule was dropped"})));
     };
     let mut context = Map::new();
-    context.insert("event".into(), event_of(&job.payload["event"]));
+    let decided = job.payload["decided"].as_bool().unwrap_or(false);
+    let event = &job.payload["event"];
+    context.insert("event".into(), if decided { event.clone() } else { event_of(event) });
     for side in ["new", "old"] {
         // A change of a table comes with its rows, the event of a trigger has them in its payload.
         let row = match job.payload.get(side) {
             Some(row) => row,
-            None => &job.payload["event"]["payload"][side],
+            None => &event["payload"][side],
         };
         context.insert(side.into(), row.clone());
     }
     context.insert("rule".into(), json!(ready.name));
     let context = Value::Object(context);
-    if let Some(condition) = &ready.condition {
-        let answer = statement::execute(condition, std::slice::from_ref(&context["event"]), false)?;
-        if answer.processed == 0 {
-            count(job, id, &ready, 0);
-            return Ok(Outcome::Succeeded(json!({"matched": false})));
-        }
+    if let (Some(condition), false) = (&ready.condition, decided)
+        && !condition.holds(&context["event"])?
+    {
+        count(job, id, &ready, 0);
+        return Ok(Outcome::Succeeded(json!({"matched": false})));
     }
     count(job, id, &ready, 1);
     let depth = job.payload["depth"].as_i64().and_then(|d| i32::try_from(d).ok()).unwrap_or(1);
@@ -125,7 +130,8 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
         let rows = own.run(
             "SELECT version, name, on_table IS NULL,
                     CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
-                    CASE WHEN version <> $2 THEN actions::pg_catalog.text END
+                    CASE WHEN version <> $2 THEN actions::pg_catalog.text END,
+                    CASE WHEN version <> $2 THEN conditions::pg_catalog.text END
              FROM automate.rule WHERE id = $1 AND owner = $3",
             &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), version.into(), me.into()],
         )?;
@@ -138,9 +144,10 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             rows.get::<bool>(0, 3).unwrap_or(false),
             rows.get::<String>(0, 4),
             rows.get::<String>(0, 5),
+            rows.get::<String>(0, 6),
         )))
     })?;
-    let Some((found, name, decides, condition, actions)) = row else {
+    let Some((found, name, elsewhere, condition, actions, logic)) = row else {
         READY.with_borrow_mut(|all| all.remove(&id));
         return Ok(None);
     };
@@ -152,8 +159,11 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     let made = Rc::new(Ready {
         version: found,
         name,
-        hears: decides,
-        condition: condition.filter(|_| decides).map(|c| event_statement(&c)),
+        hears: elsewhere,
+        condition: match elsewhere {
+            true => Condition::read(condition, logic.as_deref())?,
+            false => None,
+        },
         actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))?,
     });
     READY.with_borrow_mut(|all| {
@@ -163,31 +173,6 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
         all.insert(id, made.clone());
     });
     Ok(Some(made))
-}
-
-/// What stands before the condition of a rule on an event.
-const BEFORE: &str = "SELECT true FROM (SELECT $1::pg_catalog.jsonb AS event) AS event_ WHERE (\n";
-
-/// The statement that has a row when the condition holds. The condition stands on a line of its
-/// own, so that a comment at its end does no harm.
-pub fn event_statement(condition: &str) -> String {
-    format!("{BEFORE}{condition}\n)")
-}
-
-/// Checks the condition of a rule on an event.
-pub fn check_event_condition(condition: &str) -> Result<()> {
-    check_statement("condition", condition)
-}
-
-/// Checks what is asked of events, an expression over `event`; `what` names it.
-pub fn check_over_event(what: &str, text: &str) -> Result<()> {
-    expression::check_shape(text)?;
-    check_statement(what, text)
-}
-
-fn check_statement(what: &str, text: &str) -> Result<()> {
-    let skipped = i32::try_from(BEFORE.len()).unwrap_or(0);
-    statement::check_part(what, &event_statement(text), text, skipped).map(|_| ())
 }
 
 /// Does one action. `key` names it among all that are ever done, over every attempt.

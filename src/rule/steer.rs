@@ -2,7 +2,7 @@
 
 use super::look::sides;
 use super::rights::check_rights;
-use super::{before, cache, document, expression, fault, inline, read, store};
+use super::{before, cache, document, evaluate, expression, fault, inline, read, store};
 use crate::audit::{self, Entry};
 use crate::error::{Error, Result, shown};
 use crate::noun::RULE;
@@ -61,7 +61,10 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
         let old = definition.map(|d| Value::Object(document::sparse(document::write(&d))));
         own.run("DELETE FROM automate.rule WHERE id = $1", &[found.id.into()])?;
         note(own, &found, (Some(user), "drop"), old)?;
-        let Some(table) = found.table else { return Ok(()) };
+        let Some(table) = found.table else {
+            evaluate::announce();
+            return Ok(());
+        };
         cache::announce(own, table)?;
         store::keep_trigger(own, table, found.is_before)
     })
@@ -114,7 +117,10 @@ fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
     )?;
     match found.table {
         Some(table) => cache::announce(own, table),
-        None => Ok(()),
+        None => {
+            evaluate::announce();
+            Ok(())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing a rule into its table.
 
-use super::cache;
 use super::define::{Checked, Definition, Source};
+use super::{cache, evaluate};
 use crate::error::Result;
 use crate::noun::RULE;
 use crate::spi::Own;
@@ -61,6 +61,7 @@ pub(super) fn store(
         }
         Source::Event(name) => (None, None, Some(*name), None),
         Source::Trigger(id) => (None, None, None, Some(key(*id))),
+        Source::Call => (None, None, None, None),
     };
     let status = match (d.draft, d.enabled) {
         (true, _) => "draft",
@@ -101,6 +102,8 @@ pub(super) fn store(
     if let Some(relid) = relid {
         keep_trigger(own, relid, d.timing == "before")?;
         cache::announce(own, relid)?;
+    } else {
+        evaluate::announce();
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn may_know(role: pg_sys::Oid, of: pg_sys::Oid) -> bool {
 /// Tells all subscribers of a trigger.
 pub fn subscribers(own: &Own, teller: &Teller, event: &Value, place: Option<Place>) -> Result<()> {
     let rules = event::listeners(own, teller.owner, None, Some(teller.id))?;
-    event::tell_rules(own, &rules, event, place)?;
+    event::tell_rules(own, rules, event, place)?;
     followers(own, teller, event, place)
 }
 

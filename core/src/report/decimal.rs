@@ -105,6 +105,28 @@ impl Decimal {
         Decimal { negative: self.negative, digits, scale }.tidy()
     }
 
+    /// True without digits other than 0 behind the point.
+    pub fn is_whole(&self) -> bool {
+        self.digits[self.digits.len() - self.scale..].iter().all(|d| *d == 0)
+    }
+
+    /// Compares as numbers: 1.0 is 1.
+    pub fn order(&self, other: &Decimal) -> Ordering {
+        if self.negative != other.negative {
+            return if self.negative { Ordering::Less } else { Ordering::Greater };
+        }
+        let whole = |d: &Decimal| d.digits.len() - d.scale;
+        let digits = |d: &Decimal, i: usize| d.digits.get(i).copied().unwrap_or(0);
+        let length = self.digits.len().max(other.digits.len());
+        let order = whole(self).cmp(&whole(other)).then_with(|| {
+            (0..length)
+                .map(|i| digits(self, i).cmp(&digits(other, i)))
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
+        });
+        if self.negative { order.reverse() } else { order }
+    }
+
     pub fn is_negative(&self) -> bool {
         self.negative
     }

@@ -5,7 +5,7 @@
 
 mod chart;
 mod csv;
-mod decimal;
+pub(crate) mod decimal;
 mod definition;
 mod format;
 mod html;

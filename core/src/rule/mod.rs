@@ -4,6 +4,7 @@ pub mod action;
 pub mod before;
 mod compare;
 pub mod jsonlogic;
+pub mod logic;
 mod operand;
 mod rename;
 mod request;
