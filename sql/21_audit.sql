@@ -25,7 +25,7 @@ COMMENT ON COLUMN automate.audit.kind IS 'What kind of thing: the name of its ta
 COMMENT ON COLUMN automate.audit.object IS 'Its id there.';
 COMMENT ON COLUMN automate.audit.name IS 'Its name.';
 COMMENT ON COLUMN automate.audit.owner IS 'Its owner, who sees the entry.';
-COMMENT ON COLUMN automate.audit.action IS 'What was done: create, alter, draft, publish, rollback, import, enable, disable, drop, add test, drop test, or broken (by the server).';
+COMMENT ON COLUMN automate.audit.action IS 'What was done: create, alter, draft, publish, rollback, import, enable, disable, drop, add test, drop test, follow (it was rewritten after a change of what it mentions) or broken (by the server).';
 COMMENT ON COLUMN automate.audit.by_role IS 'Role with whose rights it was done; empty: the server did it by itself.';
 COMMENT ON COLUMN automate.audit.by_session IS 'Role that had logged in.';
 COMMENT ON COLUMN automate.audit.application IS 'application_name of the session.';
@@ -46,7 +46,7 @@ FROM automate.audit AS a WHERE a.kind OPERATOR(pg_catalog.=) 'rule';
 COMMENT ON VIEW automate.rule_audit IS 'Every change of a rule: who, when, and what was before and is since then.';
 COMMENT ON COLUMN automate.rule_audit.at IS 'When it was changed.';
 COMMENT ON COLUMN automate.rule_audit.rule IS 'Name of the rule.';
-COMMENT ON COLUMN automate.rule_audit.action IS 'create, alter, draft, publish, rollback, import, enable, disable, drop, add test, drop test, or broken (by the server).';
+COMMENT ON COLUMN automate.rule_audit.action IS 'create, alter, draft, publish, rollback, import, enable, disable, drop, add test, drop test, follow (it was rewritten after a change of what it mentions) or broken (by the server).';
 COMMENT ON COLUMN automate.rule_audit.by_role IS 'Role with whose rights it was done; empty: the server did it by itself.';
 COMMENT ON COLUMN automate.rule_audit.by_session IS 'Role that had logged in.';
 COMMENT ON COLUMN automate.rule_audit.application IS 'application_name of the session.';

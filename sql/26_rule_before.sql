@@ -1,9 +1,9 @@
 -- Rules before the write: the trigger that leads a row through them.
 
-CREATE FUNCTION automate.decide() RETURNS trigger
+CREATE FUNCTION automate.capture_before() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'automate_decide';
-COMMENT ON FUNCTION automate.decide() IS
+AS 'MODULE_PATHNAME', 'automate_capture_before';
+COMMENT ON FUNCTION automate.capture_before() IS
 'The trigger of a table with rules before the write: evaluates their conditions on the row that is to be written, sets its columns or refuses it. Made and removed by automate.create_rule and automate.drop_rule.';
 
 CREATE FUNCTION automate.keep_decide(relation regclass) RETURNS void
@@ -28,7 +28,7 @@ BEGIN
                     WHERE t.tgname = trigger_name AND t.tgparentid = 0 ORDER BY p.level LOOP
             EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, part);
         END LOOP;
-        EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION automate.decide()', trigger_name, relation);
+        EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION automate.capture_before()', trigger_name, relation);
         -- DROP EXTENSION takes it along without CASCADE.
         EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION pg_automate', trigger_name, relation);
     ELSIF own AND NOT wanted THEN

@@ -16,14 +16,16 @@ use std::ffi::{CString, c_char, c_int};
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
-pub extern "C-unwind" fn pg_finfo_automate_decide() -> *const pg_sys::Pg_finfo_record {
+pub extern "C-unwind" fn pg_finfo_automate_capture_before() -> *const pg_sys::Pg_finfo_record {
     static RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &RECORD
 }
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn automate_decide(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn automate_capture_before(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
     let mut refusal: *mut pg_sys::ErrorData = std::ptr::null_mut();
     // SAFETY: PostgreSQL hands over a valid call frame. A rejection is raised here, where no value
     // has a destructor that its jump could skip: a rule may name any SQLSTATE, and those that are
@@ -54,7 +56,7 @@ unsafe extern "C-unwind" fn decide_row(
             }
             None => Err(Error::refused(
                 ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "automate.decide() must be called by a BEFORE ROW trigger",
+                "automate.capture_before() must be called by a BEFORE ROW trigger",
             )
             .with_detail("It was called in another way.")
             .with_hint("SELECT automate.create_rule(..., timing => 'before') makes the trigger.")),

@@ -4,7 +4,7 @@
 
 use super::ddl::Change;
 use super::mentioned::{self, Mentioned};
-use super::{cache, rewrite, steer};
+use super::{cache, read, rewrite, steer, version};
 use crate::error::{Error, Failure, Result};
 use crate::pg;
 use crate::spi::{Own, as_extension, step};
@@ -109,9 +109,10 @@ pub fn after(concerned: Concerned) {
                 Err(failure) => broken.push((&*rule, failure)),
             }
         }
+        let user = pg::current_user();
         as_extension(|own| {
             own.plan_for_queue();
-            followed.iter().try_for_each(|rule| store(own, rule))?;
+            followed.iter().try_for_each(|rule| store(own, user, rule))?;
             broken.iter().try_for_each(|(rule, failure)| mark_broken(own, rule, failure))?;
             let changed = followed.iter().copied().chain(broken.iter().map(|(rule, _)| *rule));
             let tables: HashSet<pg_sys::Oid> = changed.filter_map(|rule| rule.table).collect();
@@ -141,7 +142,7 @@ fn undisturbed<R>(f: impl FnOnce() -> Result<R>) -> Option<R> {
 }
 
 /// Writes what changed. A rule that somebody else is changing is left to him.
-fn store(own: &Own, rule: &Mentioned) -> Result<()> {
+fn store(own: &Own, user: pg_sys::Oid, rule: &Mentioned) -> Result<()> {
     let json = |value: &Option<Value>| value.as_ref().map(Value::to_string);
     let mut arguments = vec![
         rule.id.into(),
@@ -160,13 +161,17 @@ fn store(own: &Own, rule: &Mentioned) -> Result<()> {
         )?;
     } else {
         arguments.push(json(&rule.actions).into());
-        own.run(
+        let Some(before) = read::owned(own, rule.owner, &rule.name, false)? else { return Ok(()) };
+        let changed = own.run(
             "UPDATE automate.rule SET condition = $2, conditions = $3::pg_catalog.text::pg_catalog.jsonb,
-                    condition_sql = $4, columns = $5, search_path = $6, version = version + 1, updated_at = pg_catalog.now(),
+                    condition_sql = $4, columns = $5, search_path = $6, updated_at = pg_catalog.now(),
                     actions = coalesce($7::pg_catalog.text::pg_catalog.jsonb, actions)
              WHERE id IN (SELECT r.id FROM automate.rule AS r WHERE r.id = $1 FOR UPDATE SKIP LOCKED)",
             &arguments,
         )?;
+        if changed.processed > 0 {
+            version::keep_followed(own, user, &before)?;
+        }
     }
     Ok(())
 }

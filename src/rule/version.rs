@@ -2,7 +2,7 @@
 
 use super::define::{Checked, Definition};
 use super::document::{self, SOURCES};
-use super::read::Stored;
+use super::read::{self, Stored};
 use super::store;
 use crate::audit::{self, Entry};
 use crate::error::{Error, Result, shown};
@@ -117,6 +117,49 @@ impl Change<'_> {
         };
         audit::record(own, &entry)
     }
+}
+
+/// Keeps what a rule became that followed a change of what it mentions; `before` is the rule as it
+/// was, and its row has the new text already.
+pub fn keep_followed(own: &Own, user: pg_sys::Oid, before: &Stored) -> Result<()> {
+    let Some(after) = read::owned(own, before.owner, &before.definition.name, true)? else {
+        return Ok(());
+    };
+    let number = next(own, after.id)?;
+    own.run(
+        "UPDATE automate.rule SET version = $2 WHERE id = $1",
+        &[key(after.id).into(), number.into()],
+    )?;
+    let (old, mut new) = (document::write(&before.definition), document::write(&after.definition));
+    let (was, is) = audit::differing(&old, &new);
+    let status = if after.definition.draft { "draft" } else { "published" };
+    retire(own, after.id, status)?;
+    new.remove("draft");
+    own.run(
+        "INSERT INTO automate.rule_version
+            (rule, version, owner, status, definition, search_path, note, created_by, published_at)
+         VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'follows a change of what it mentions', session_user::regrole,
+                 CASE WHEN $4 = 'published' THEN now() END)",
+        &[
+            key(after.id).into(),
+            number.into(),
+            after.owner.into(),
+            status.into(),
+            Value::Object(new).to_string().into(),
+            after.search_path.as_str().into(),
+        ],
+    )?;
+    let entry = Entry {
+        kind: "rule",
+        object: after.id,
+        name: &after.definition.name,
+        owner: after.owner,
+        action: "follow",
+        by: Some(user),
+        old: Some(Value::Object(was)),
+        new: Some(Value::Object(is)),
+    };
+    audit::record(own, &entry)
 }
 
 fn key(id: Uuid) -> pgrx::Uuid {
