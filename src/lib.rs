@@ -34,7 +34,8 @@ extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"])
 extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["ruleset"]);
-extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["rule"]);
+extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
+extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["capture"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["rule_insight"]);
 extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);
@@ -44,7 +45,8 @@ extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
 extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
 extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
-extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["grants"], finalize);
+extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
+extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);
 
 /// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.
 #[pg_guard]

@@ -57,6 +57,8 @@ pub struct Emission<'a> {
     pub owner: pg_sys::Oid,
     pub name: &'a str,
     pub payload: &'a Value,
+    /// The payload as it is kept, where its numbers are finer than ours.
+    pub text: Option<&'a str>,
     /// What emits it, such as rule:late.
     pub source: Option<&'a str>,
     /// The trigger that records it.
@@ -68,13 +70,13 @@ pub struct Emission<'a> {
 impl<'a> Emission<'a> {
     /// An event that nobody's trigger records, in no order.
     pub fn new(owner: pg_sys::Oid, name: &'a str, payload: &'a Value) -> Self {
-        Emission { owner, name, payload, source: None, trigger: None, order_key: None }
+        Emission { owner, name, payload, text: None, source: None, trigger: None, order_key: None }
     }
 }
 
 /// Records an event in the current transaction and queues a job for each rule that hears it.
 pub fn emit(emission: &Emission) -> Result<Uuid> {
-    let Emission { owner, name, payload, source, trigger, order_key } = *emission;
+    let Emission { owner, name, payload, text, source, trigger, order_key } = *emission;
     check_name(name)?;
     let depth = cause::depth();
     if depth >= cause::MAX_DEPTH {
@@ -87,7 +89,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         .with_detail(format!("Chains of at most {} are allowed.", cause::MAX_DEPTH))
         .with_hint("The rules feed each other: give one of them a condition that ends the loop."));
     }
-    let text = payload.to_string();
+    let text = text.map_or_else(|| payload.to_string(), str::to_owned);
     check_size(name, &text)?;
     let id = Uuid::now_v7();
     as_extension(|own| {
@@ -155,8 +157,13 @@ fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
         if owner != emitter && !unsafe { pg_sys::has_privs_of_role(owner, emitter) } {
             continue;
         }
+        let rule = Uuid::from_bytes(*id.as_bytes());
+        // What a rule's own action changes is no news to it, also by way of a trigger.
+        if trigger.is_some() && cause::rule() == Some(rule) {
+            continue;
+        }
         found.push(Listener {
-            rule: Uuid::from_bytes(*id.as_bytes()),
+            rule,
             name: rows.get(i, 2).unwrap_or_default(),
             owner,
             priority: rows.get(i, 4).unwrap_or(100),

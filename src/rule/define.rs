@@ -83,8 +83,8 @@ pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked<'_>> {
             .with_detail(format!("Beside conditions, condition is {}.", shown(condition)))
             .with_hint("condition is SQL, conditions is JsonLogic."));
     }
-    if let Source::Table { relid, .. } = &source {
-        check_table(*relid)?;
+    if let Source::Table { relid, operations, .. } = &source {
+        check_table(*relid, operations, false)?;
         check_rights(*relid, owner)?;
     }
     check_terms(d, &source)?;
@@ -145,6 +145,11 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
     for operation in given {
         let lower = operation.to_lowercase();
+        if lower == "truncate" {
+            return Err(Error::invalid("a rule on a table looks at rows, and truncate has none")
+                .with_detail(format!("The operations given are {}.", given.join(", ")))
+                .with_hint("Make a trigger: SELECT automate.create_trigger('emptied', 'data', on_table => ..., operations => '{truncate}'), and the rule with on_trigger => 'emptied'."));
+        }
         if !OPERATIONS.contains(&lower.as_str()) {
             let message = format!("unknown operation {}", shown(operation));
             return Err(Error::unknown_word(message, operation, &OPERATIONS));

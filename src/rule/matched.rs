@@ -1,6 +1,6 @@
 //! A match becomes a job: what changed as JSON, in the queue, in the writer's transaction.
 
-use super::cache::{DELETE, INSERT, Rule, Rules};
+use super::cache::{DELETE, INSERT, Rule, Rules, TRUNCATE};
 use super::capture::{self, Change};
 use super::cause;
 use crate::error::Result;
@@ -14,11 +14,11 @@ use std::ffi::{CStr, CString};
 use uuid::Uuid;
 
 /// The rows of a change as JSON texts; `null` where there is none.
-struct Documents {
-    new: String,
-    old: String,
+pub(super) struct Documents {
+    pub new: String,
+    pub old: String,
     /// Only the primary key: the row is too large, or has no JSON.
-    truncated: bool,
+    pub truncated: bool,
 }
 
 /// A jsonb that is a datum already.
@@ -79,7 +79,7 @@ fn put_one(own: &Own, rule: &Rule, payload: pg_sys::Datum) -> Result<()> {
 }
 
 /// The rows as JSON, or only their keys with the reason why.
-fn documents(
+pub(super) fn documents(
     rules: &Rules,
     rule: &Rule,
     change: &Change,
@@ -136,14 +136,14 @@ fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
 }
 
 /// The primary keys of the rows, or null where that fails too.
-fn key_only(change: &Change) -> Documents {
+pub(super) fn key_only(change: &Change) -> Documents {
     let of = |slot| {
         step::in_subtransaction(|| key_of(change.relation, slot)).unwrap_or(Value::Null).to_string()
     };
     Documents { new: of(change.new), old: of(change.old), truncated: true }
 }
 
-fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Value {
+pub(super) fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Value {
     if slot.is_null() {
         return Value::Null;
     }
@@ -194,28 +194,11 @@ fn payload(
     writer: Option<&str>,
     documents: &Documents,
 ) -> String {
-    let operation = match change.operation {
-        INSERT => "insert",
-        DELETE => "delete",
-        _ => "update",
-    };
-    // SAFETY: the writer's transaction has an id by now, since it wrote the row.
-    let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
-    let mut event = json!({
-        "op": operation,
-        "schema": rules.schema,
-        "table": rules.table,
-        "txid": transaction,
-        "at": pg::iso(pg::now()),
-        "user": writer,
-        "depth": cause::depth(),
-    });
-    if let (Some(partition), Some(event)) = (&rules.partition, event.as_object_mut()) {
-        event.insert("partition".into(), json!(partition));
-    }
-    if let (true, Some(event)) = (documents.truncated, event.as_object_mut()) {
+    let mut event = envelope(rules, change.operation, change.partition(rules), writer);
+    if documents.truncated {
         event.insert("truncated".into(), json!(true));
     }
+    let event = Value::Object(event);
     format!(
         "{{\"rule\":\"{}\",\"depth\":{},\"event\":{event},\"new\":{},\"old\":{}}}",
         rule.id,
@@ -223,6 +206,39 @@ fn payload(
         documents.new,
         documents.old
     )
+}
+
+/// What is said of a change beside its rows.
+pub(super) fn envelope(
+    rules: &Rules,
+    operation: u8,
+    partition: Option<String>,
+    writer: Option<&str>,
+) -> Map<String, Value> {
+    let operation = match operation {
+        INSERT => "insert",
+        DELETE => "delete",
+        TRUNCATE => "truncate",
+        _ => "update",
+    };
+    // SAFETY: the writer's transaction has an id by now, or gets one for what we write.
+    let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
+    let mut event = Map::new();
+    for (key, value) in [
+        ("op", json!(operation)),
+        ("schema", json!(rules.schema)),
+        ("table", json!(rules.table)),
+        ("txid", json!(transaction)),
+        ("at", json!(pg::iso(pg::now()))),
+        ("user", json!(writer)),
+        ("depth", json!(cause::depth())),
+    ] {
+        event.insert(key.into(), value);
+    }
+    if let Some(partition) = partition {
+        event.insert("partition".into(), json!(partition));
+    }
+    event
 }
 
 /// The payload as jsonb. Rows with json in them may hold what jsonb refuses: then their keys.

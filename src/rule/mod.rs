@@ -8,20 +8,27 @@ pub mod case;
 pub mod cause;
 pub mod columns;
 pub mod conflict;
+pub mod data_trigger;
 pub mod define;
 pub mod explain;
 pub mod expression;
+pub mod family;
 pub mod fault;
+pub mod fired;
 pub mod index;
 pub mod look;
 pub mod matched;
+pub mod membership;
 pub mod perform;
 pub mod print;
 pub mod rights;
+pub mod spread;
+pub mod statement_level;
 pub mod steer;
 pub mod store;
 pub mod terms;
 pub mod trial;
+pub mod view;
 
 pub use perform::perform;
 

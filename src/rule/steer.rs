@@ -3,7 +3,7 @@
 use super::cache;
 use super::expression;
 use super::look::sides;
-use super::rights::check_rights;
+use super::rights::{check_rights, check_table};
 use crate::error::{Error, Result};
 use crate::noun::RULE;
 use crate::spi::own::as_role;
@@ -67,6 +67,7 @@ pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
 pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
     let found = as_extension(|own| find(own, user, name))?;
     if let Some(table) = found.table {
+        check_table(table, &found.operations, false)?;
         check_rights(table, found.owner)?;
         let sides = sides(&found.operations);
         let path =
@@ -96,14 +97,22 @@ fn set_status(own: &Own, found: &Found, status: &str) -> Result<()> {
     }
 }
 
-/// Says of rules whose table was dropped that they are broken.
+macro_rules! disown {
+    ($noun:literal) => {
+        concat!(
+            "UPDATE automate.",
+            $noun,
+            " SET status = 'broken', last_error = 'its table was dropped',
+                  last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
+             WHERE on_table IS NOT NULL AND status = 'active'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)"
+        )
+    };
+}
+
+/// Says of rules and data triggers whose table was dropped that they are broken.
 pub fn disown_dropped_tables(own: &Own) -> Result<()> {
-    own.run(
-        "UPDATE automate.rule SET status = 'broken', last_error = 'its table was dropped',
-                last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
-         WHERE on_table IS NOT NULL AND status = 'active'
-           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)",
-        &[],
-    )?;
+    own.run(disown!("rule"), &[])?;
+    own.run(disown!("trigger"), &[])?;
     Ok(())
 }
