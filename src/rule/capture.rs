@@ -160,7 +160,7 @@ pub fn decide(rules: &Rules, change: &Change) -> Result<()> {
 }
 
 /// Only a table's owner may keep changes from its rules, which may be somebody else's.
-pub fn check_owner(relation: pg_sys::Relation) -> Result<()> {
+pub(super) fn check_owner(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: the table is open; a look-up in the catalog.
     let (is_owner, name) = unsafe {
         let name = std::ffi::CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr());
@@ -351,7 +351,7 @@ pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
 }
 
 /// The change ends a chain of rules that cause each other.
-pub fn refuse_loop(rules: &Rules, hits: &[u32]) -> Result<()> {
+pub(super) fn refuse_loop(rules: &Rules, hits: &[u32]) -> Result<()> {
     for hit in hits {
         let message = format!(
             "the change ends a chain of {} rules, each caused by the one before",

@@ -61,7 +61,7 @@ fn reason(relid: pg_sys::Oid, operations: &[String], by_statement: bool) -> Resu
             || schema == pg_sys::get_namespace_oid(c"information_schema".as_ptr(), true)
     };
     if is_system {
-        let hint = "Use tables of your own, or events.";
+        let hint = "Use your own tables, or events.";
         return Ok(Some(Reason::new("it is a system table", hint)));
     }
     let truncates = operations.iter().any(|operation| operation == "truncate");
