@@ -25,8 +25,8 @@ COMMENT ON COLUMN automate.event.trigger_id IS 'Id in automate.trigger of the tr
 COMMENT ON COLUMN automate.event.txid IS 'Transaction that emitted it.';
 COMMENT ON COLUMN automate.event.trace_id IS 'Trace that it belongs to, 32 hexadecimal digits.';
 COMMENT ON COLUMN automate.event.order_key IS 'Listeners take events of one owner with the same key in the order in which they were emitted; empty: in any order.';
-COMMENT ON COLUMN automate.event.depth IS 'Rules that led to it, one causing the next; 0: none. At most 16.';
-COMMENT ON COLUMN automate.event.cause IS 'Rule whose action emitted it.';
+COMMENT ON COLUMN automate.event.depth IS 'Rules and triggers that led to it, one causing the next; 0: none. At most 16.';
+COMMENT ON COLUMN automate.event.cause IS 'Id of the rule whose action emitted it, or of the trigger or workflow that led to it.';
 COMMENT ON COLUMN automate.event.created_at IS 'When the emitting transaction began.';
 
 ALTER TABLE automate.event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

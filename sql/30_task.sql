@@ -20,6 +20,7 @@ CREATE TABLE automate.task (
     retries       integer NOT NULL DEFAULT 0,
     priority      integer NOT NULL DEFAULT 100,
     next_run_at   timestamptz,
+    on_trigger    uuid REFERENCES automate.trigger,
     last_run_at   timestamptz,
     last_job      uuid,
     run_count     bigint NOT NULL DEFAULT 0,
@@ -29,12 +30,14 @@ CREATE TABLE automate.task (
     CONSTRAINT task_name UNIQUE (owner, name),
     CONSTRAINT task_type CHECK (task_type OPERATOR(pg_catalog.=) ANY (ARRAY['sql', 'workflow', 'report'])),
     CONSTRAINT task_status CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'paused', 'disabled'])),
-    CONSTRAINT task_next CHECK (status OPERATOR(pg_catalog.<>) 'active' OR next_run_at IS NOT NULL),
+    CONSTRAINT task_next CHECK (CASE WHEN on_trigger IS NOT NULL THEN next_run_at IS NULL
+        ELSE status OPERATOR(pg_catalog.<>) 'active' OR next_run_at IS NOT NULL END),
     CONSTRAINT task_misfire CHECK (misfire OPERATOR(pg_catalog.=) ANY (ARRAY['once', 'skip'])),
     CONSTRAINT task_overlap CHECK (overlap OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'allow'])),
     CONSTRAINT task_retries CHECK (retries OPERATOR(pg_catalog.>=) 0 AND retries OPERATOR(pg_catalog.<) 100)
 ) WITH (fillfactor = 70);
 CREATE INDEX task_due ON automate.task (next_run_at) WHERE status OPERATOR(pg_catalog.=) 'active';
+CREATE INDEX task_on_trigger ON automate.task (on_trigger) WHERE on_trigger IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('automate.task', '');
 
 COMMENT ON TABLE automate.task IS
@@ -46,7 +49,7 @@ COMMENT ON COLUMN automate.task.owner IS 'Role in whose session it runs.';
 COMMENT ON COLUMN automate.task.status IS 'active, paused (automate.pause_task) or disabled (made with enabled => false, or it cannot run: see status_reason).';
 COMMENT ON COLUMN automate.task.status_reason IS 'Why it is disabled, if it did not do so by itself.';
 COMMENT ON COLUMN automate.task.task_type IS 'sql (a statement), workflow (starts a run) or report (renders, and perhaps sends).';
-COMMENT ON COLUMN automate.task.schedule IS 'When: {"cron": ..., "time_zone": ...}, {"every": ...} or {"at": ...}.';
+COMMENT ON COLUMN automate.task.schedule IS 'When: {"cron": ..., "time_zone": ...}, {"every": ...}, {"at": ...} or {"on_trigger": name}.';
 COMMENT ON COLUMN automate.task.time_zone IS 'IANA zone in whose wall time the schedule is written.';
 COMMENT ON COLUMN automate.task.command IS 'The statement, or the name of the workflow or report.';
 COMMENT ON COLUMN automate.task.args IS 'sql: {"params": [...]}; workflow: the input; report: {"params", "formats", "template", "recipients"}.';
@@ -58,6 +61,7 @@ COMMENT ON COLUMN automate.task.timeout_ms IS 'Longest time for a run, in millis
 COMMENT ON COLUMN automate.task.retries IS 'How often a run that failed is tried again.';
 COMMENT ON COLUMN automate.task.priority IS 'Smaller runs first; 100 is usual.';
 COMMENT ON COLUMN automate.task.next_run_at IS 'The next instant of the schedule; of a paused task, the first that it missed.';
+COMMENT ON COLUMN automate.task.on_trigger IS 'Id in automate.trigger of the trigger for each of whose firings it runs once.';
 COMMENT ON COLUMN automate.task.last_run_at IS 'The last instant for which a job was made.';
 COMMENT ON COLUMN automate.task.last_job IS 'The job of the last run.';
 COMMENT ON COLUMN automate.task.run_count IS 'How many jobs were made.';
@@ -147,7 +151,7 @@ CREATE FUNCTION automate.schedule_task(
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_schedule_task';
 COMMENT ON FUNCTION automate.schedule_task(text, text, text, text, jsonb, text, text, text, interval, integer, integer, boolean, text) IS
-'Does something on a schedule, in sessions of the caller. task_type: sql (command is a statement, args {"params": [...]}), workflow (command is its name, args its input) or report (command is its name, args {"params", "formats", "template", "recipients"}). schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or the same as JSON; in the wall time of time_zone, by default the session''s. automate.next_runs shows what a schedule means.';
+'Does something on a schedule, in sessions of the caller. task_type: sql (command is a statement, args {"params": [...]}), workflow (command is its name, args its input) or report (command is its name, args {"params", "formats", "template", "recipients"}). schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or the same as JSON; in the wall time of time_zone, by default the session''s; or {"on_trigger": name}: once for each firing of a trigger (one after the other, unless overlap is allow; the input of a workflow has the event as event). automate.next_runs shows what a schedule means.';
 
 CREATE FUNCTION automate.unschedule_task(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -7,6 +7,7 @@ CREATE TABLE automate.workflow (
     owner       regrole NOT NULL,
     status      text NOT NULL DEFAULT 'active',
     version     integer NOT NULL,
+    on_trigger  uuid REFERENCES automate.trigger,
     created_by  regrole NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -14,6 +15,7 @@ CREATE TABLE automate.workflow (
     CONSTRAINT workflow_status CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'disabled'])),
     CONSTRAINT workflow_current CHECK (version OPERATOR(pg_catalog.>) 0)
 );
+CREATE INDEX workflow_on_trigger ON automate.workflow (on_trigger) WHERE on_trigger IS NOT NULL;
 COMMENT ON TABLE automate.workflow IS
 'Workflows by name. automate.create_workflow makes them and their versions, automate.execute_workflow starts runs.';
 COMMENT ON COLUMN automate.workflow.id IS 'uuid v7.';
@@ -22,6 +24,7 @@ COMMENT ON COLUMN automate.workflow.description IS 'For people.';
 COMMENT ON COLUMN automate.workflow.owner IS 'Role in whose sessions its steps run.';
 COMMENT ON COLUMN automate.workflow.status IS 'active, or disabled: no new runs start; those under way go on.';
 COMMENT ON COLUMN automate.workflow.version IS 'Version that new runs take.';
+COMMENT ON COLUMN automate.workflow.on_trigger IS 'Id in automate.trigger of the trigger each of whose firings starts a run.';
 COMMENT ON COLUMN automate.workflow.created_by IS 'Session user who created it.';
 COMMENT ON COLUMN automate.workflow.created_at IS 'When it was created.';
 COMMENT ON COLUMN automate.workflow.updated_at IS 'When it was last changed.';
@@ -64,6 +67,7 @@ CREATE TABLE automate.run (
     workflow_id     uuid NOT NULL,
     source          text,
     idempotency_key text,
+    depth           integer NOT NULL DEFAULT 0,
     deadline        timestamptz,
     cancelling      boolean NOT NULL DEFAULT false,
     revision        bigint NOT NULL DEFAULT 0,
@@ -97,6 +101,7 @@ COMMENT ON COLUMN automate.run.owner IS 'Role in whose sessions its steps run.';
 COMMENT ON COLUMN automate.run.workflow_id IS 'Id in automate.workflow; the run outlives it.';
 COMMENT ON COLUMN automate.run.source IS 'What caused it, such as rule:late.';
 COMMENT ON COLUMN automate.run.idempotency_key IS 'A second start of the workflow with this key gives this run.';
+COMMENT ON COLUMN automate.run.depth IS 'Rules and triggers that led to it, one causing the next; 0: none.';
 COMMENT ON COLUMN automate.run.deadline IS 'When it faults with a timeout, if its definition has one.';
 COMMENT ON COLUMN automate.run.cancelling IS 'True once somebody asked to cancel it: it ends before its next step.';
 COMMENT ON COLUMN automate.run.revision IS 'Counts the checkpoints; guards each against being taken twice.';
@@ -163,11 +168,12 @@ CREATE FUNCTION automate.create_workflow(
     name        text,
     definition  jsonb DEFAULT NULL,
     description text DEFAULT NULL,
-    nodes       jsonb DEFAULT NULL)
+    nodes       jsonb DEFAULT NULL,
+    on_trigger  text DEFAULT NULL)
 RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_workflow';
-COMMENT ON FUNCTION automate.create_workflow(text, jsonb, text, jsonb) IS
-'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, notify and http; everything in it is checked now, with the rights of the caller. The current definition again gives the current version.';
+COMMENT ON FUNCTION automate.create_workflow(text, jsonb, text, jsonb, text) IS
+'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, notify and http; everything in it is checked now, with the rights of the caller. The current definition again gives the current version. With on_trigger, each firing of that trigger starts a run with the input {"event": {...}}, once for each event; an empty on_trigger ends that, and NULL leaves it as it is.';
 
 CREATE FUNCTION automate.drop_workflow(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -107,6 +107,9 @@ WITH worker AS (
 ), tasks AS (
     SELECT count(*) AS total, count(*) FILTER (WHERE t.status <> 'active') AS off, min(t.next_run_at) AS next
     FROM automate.task AS t
+), triggers AS (
+    SELECT count(*) AS total, count(*) FILTER (WHERE g.status = 'active') AS active, min(g.next_at) AS next
+    FROM automate.trigger AS g
 ), rules AS (
     SELECT count(*) AS total, count(*) FILTER (WHERE u.status = 'active') AS active FROM automate.rule AS u
 ), mails AS (
@@ -141,6 +144,9 @@ UNION ALL
 SELECT 'jobs, last day', history.done || ' done', history.failed || ' of them failed'
        || CASE WHEN history.failed > 0 THEN ': see automate.job_history, automate.retry_job(id)' ELSE '' END
 FROM history
+UNION ALL
+SELECT 'triggers', triggers.active || ' active', triggers.total - triggers.active || ' disabled or broken'
+       || coalesce(', next at ' || triggers.next, '') FROM triggers
 UNION ALL
 SELECT 'rules', rules.active || ' active', rules.total - rules.active || ' disabled or broken' FROM rules
 UNION ALL

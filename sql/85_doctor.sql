@@ -59,6 +59,13 @@ WITH setting AS (
            'drop it and make it again with a condition that holds for every row'
     FROM automate.rule AS u WHERE u.status = 'active' AND u.last_error_at > now() - interval '1 day'
     UNION ALL
+    SELECT 2, 'trigger ' || g.name, 'broken: ' || g.last_error, format('mend its cause, then SELECT automate.enable_trigger(%L)', g.name)
+    FROM automate.trigger AS g WHERE g.status = 'broken'
+    UNION ALL
+    SELECT 3, 'trigger ' || g.name, 'it failed ' || g.errors || ' times, last: ' || g.last_error,
+           format('mend its cause, or SELECT automate.alter_trigger(%L, condition => ...)', g.name)
+    FROM automate.trigger AS g WHERE g.status = 'active' AND g.last_error_at > now() - interval '1 day'
+    UNION ALL
     SELECT 2, 'task ' || t.name, 'disabled: ' || t.status_reason, format('mend its cause, then SELECT automate.resume_task(%L)', t.name)
     FROM automate.task AS t WHERE t.status = 'disabled' AND t.status_reason IS NOT NULL
     UNION ALL

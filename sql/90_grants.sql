@@ -21,6 +21,7 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
     'rule_test', 'add_rule_test', 'drop_rule_test', 'test_rule', 'test_rule_json', 'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'rule_conflicts', 'rule_conflicts_json',
+    'create_trigger', 'alter_trigger', 'drop_trigger', 'enable_trigger', 'disable_trigger', 'evaluate_triggers', 'evaluate_triggers_json', 'test_trigger', 'test_trigger_json',
     'task', 'task_runs', 'task_instant', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'workflow', 'workflow_version', 'run', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',

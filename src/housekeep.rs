@@ -9,7 +9,7 @@ use crate::{guc, pg, queue};
 pub const INTERVAL_US: i64 = 10 * 60 * 1_000_000;
 
 /// One round; each step in a transaction of its own.
-pub const ROUND: [fn(&Own) -> Result<()>; 10] = [
+pub const ROUND: [fn(&Own) -> Result<()>; 11] = [
     keep_history,
     age,
     queue::lease::end_ownerless,
@@ -20,6 +20,7 @@ pub const ROUND: [fn(&Own) -> Result<()>; 10] = [
     |own| crate::task::forget(own, guc::history_retention_s()),
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
     crate::rule::steer::disown_dropped_tables,
+    crate::trigger::steer::disown_dropped_tables,
 ];
 
 fn keep_history(own: &Own) -> Result<()> {

@@ -20,6 +20,7 @@ pub mod rule;
 pub mod shmem;
 pub mod spi;
 pub mod task;
+pub mod trigger;
 pub mod utility;
 pub mod wake;
 pub mod worker;
@@ -33,7 +34,8 @@ extension_sql_file!("../sql/15_limit.sql", name = "limit", requires = ["queue"])
 extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"]);
 extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
-extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["ruleset"]);
+extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
+extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_calls"]);
 extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
 extension_sql_file!("../sql/27_rule_insight.sql", name = "rule_insight", requires = ["capture"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["rule_insight"]);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
 use crate::spi::statement;
-use crate::{report, rule, task};
+use crate::{report, rule, task, trigger};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,6 +27,10 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     if let Some(reason) = &job.broken {
         return Err(unreadable(reason));
     }
+    rule::cause::of_job(&job.payload, || perform_kind(job))
+}
+
+fn perform_kind(job: &Job) -> Result<Outcome> {
     match job.kind.as_str() {
         "sql" => match (job.payload["sql"].as_str(), job.payload["params"].as_array()) {
             (Some(text), Some(params)) => run_sql(text, params),
@@ -35,6 +39,7 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         "report" => report::perform(job),
         "rule" => rule::perform(job),
         "task" => task::perform(job),
+        "trigger" => trigger::perform(job),
         other => Err(Error::Internal(format!("no executor knows the kind of job \"{other}\""))),
     }
 }

@@ -10,4 +10,5 @@ pub mod rule;
 pub mod schedule;
 pub mod suggest;
 pub mod template;
+pub mod trigger;
 pub mod workflow;

@@ -12,6 +12,7 @@ pub mod report;
 pub mod rule;
 pub mod rule_test;
 pub mod task;
+pub mod trigger;
 pub mod workflow;
 
 /// Declares a SQL-callable function: `sql_function!(automate_x, |args| Result<Datum>)`.

@@ -56,7 +56,11 @@ sql_function!(automate_next_runs, pg_finfo_automate_next_runs, |args| {
         return Err(Error::out_of_range("n", n, 1, MOST, "It counts the runs to be shown."));
     }
     let zone = when::zone_name(args.opt_text(2).as_deref())?;
-    let schedule = when::read(&args.text(0, "schedule")?, &zone)?;
+    let text = args.text(0, "schedule")?;
+    if when::trigger_name(&text)?.is_some() {
+        return Ok(Answer::Json(json!([])));
+    }
+    let schedule = when::read(&text, &zone)?;
     let mut at = match args.timestamp(3) {
         None => when::now(),
         Some(after) => when::from_us(after.into()).ok_or_else(|| {

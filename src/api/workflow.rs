@@ -24,8 +24,9 @@ sql_function!(automate_create_workflow, pg_finfo_automate_create_workflow, |args
             "Give a document such as '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'.",
         )
     })?;
-    let description = args.opt_text(2);
-    workflow::create(owner, &name, &definition, description.as_deref()).map(Answer::Int)
+    let (description, trigger) = (args.opt_text(2), args.opt_text(4));
+    workflow::create(owner, &name, &definition, description.as_deref(), trigger.as_deref())
+        .map(Answer::Int)
 });
 
 sql_function!(automate_drop_workflow, pg_finfo_automate_drop_workflow, |args| {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::queue::{Lane, NewJob};
 use crate::rule::cause;
 use crate::spi::{Own, as_extension};
+use crate::trigger::{hear, tell};
 use crate::{access, guc, pg};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ const MAX_NAME: usize = 256;
 const BATCH: i64 = 10_000;
 
 /// A rule that hears an event.
-struct Listener {
+pub struct Listener {
     rule: Uuid,
     name: String,
     owner: pg_sys::Oid,
@@ -108,33 +109,52 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
                 order_key.into(),
             ],
         )?;
-        let listeners = listeners(own, emission)?;
-        if listeners.is_empty() {
+        let rules = listeners(own, owner, Some(name), trigger)?;
+        let hearers = hear::hearers(own, emission)?;
+        if rules.is_empty() && hearers.is_empty() && trigger.is_none() {
             return Ok(id);
         }
         let event = json!({
             "id": id, "name": name, "payload": payload, "at": pg::iso(pg::now()),
             "user": pg::role_name(owner), "source": source, "depth": depth,
         });
-        for listener in listeners {
-            let payload = json!({"rule": listener.rule, "depth": depth + 1, "event": event});
-            let source = format!("rule:{}", listener.name);
-            NewJob {
-                source: Some(&source),
-                priority: listener.priority,
-                max_attempts: crate::rule::ATTEMPTS,
-                search_path: Some(&listener.search_path),
-                ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
-            }
-            .put(own)?;
+        tell_rules(own, &rules, &event)?;
+        if let Some(id) = trigger {
+            let name = source.and_then(|source| source.strip_prefix("trigger:"));
+            let teller = tell::Teller { id, name: name.unwrap_or_default(), owner };
+            tell::followers(own, &teller, &event)?;
         }
+        hearers.iter().try_for_each(|hearer| hearer.hear(own, &event))?;
         Ok(id)
     })
 }
 
-/// The rules on an event whose owner may know what the emitter says.
-fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
-    let Emission { owner: emitter, name, trigger, .. } = *emission;
+/// Queues a job for each rule that hears an event.
+pub fn tell_rules(own: &Own, rules: &[Listener], event: &Value) -> Result<()> {
+    let depth = event["depth"].as_i64().unwrap_or(0) + 1;
+    for listener in rules {
+        let payload = json!({"rule": listener.rule, "depth": depth, "event": event});
+        let source = format!("rule:{}", listener.name);
+        NewJob {
+            source: Some(&source),
+            priority: listener.priority,
+            max_attempts: crate::rule::ATTEMPTS,
+            search_path: Some(&listener.search_path),
+            ..NewJob::new("rule", listener.owner, Lane::Sql, &payload)
+        }
+        .put(own)?;
+    }
+    Ok(())
+}
+
+/// The rules on events of a name, and those subscribed to a trigger, whose owner may know what a
+/// role says.
+pub fn listeners(
+    own: &Own,
+    emitter: pg_sys::Oid,
+    name: Option<&str>,
+    trigger: Option<Uuid>,
+) -> Result<Vec<Listener>> {
     let rows = own.run(
         "SELECT id, name, owner::oid, priority, search_path
          FROM (SELECT * FROM automate.rule WHERE on_event = $1
@@ -153,8 +173,7 @@ fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
         let (Some(id), Some(owner)) = (rows.get::<pgrx::Uuid>(i, 1), rows.get(i, 3)) else {
             continue;
         };
-        // SAFETY: look-ups in the catalog of role memberships.
-        if owner != emitter && !unsafe { pg_sys::has_privs_of_role(owner, emitter) } {
+        if !tell::may_know(owner, emitter) {
             continue;
         }
         let rule = Uuid::from_bytes(*id.as_bytes());

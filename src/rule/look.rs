@@ -37,7 +37,8 @@ pub fn find(user: pg_sys::Oid, name: &str, what: &str) -> Result<Looked> {
 
 fn find_row(own: &Own, user: pg_sys::Oid, name: &str, what: &str) -> Result<Looked> {
     let rows = own.run(
-        "SELECT owner::pg_catalog.oid, on_table::pg_catalog.oid, on_event, operations,
+        "SELECT owner::pg_catalog.oid, on_table::pg_catalog.oid,
+                coalesce(on_event, (SELECT t.name FROM automate.trigger AS t WHERE t.id = on_trigger)), operations,
                 coalesce(condition_sql, condition), actions::pg_catalog.text, search_path
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1",

@@ -47,8 +47,14 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     };
     let mut context = Map::new();
     context.insert("event".into(), event_of(&job.payload["event"]));
-    context.insert("new".into(), job.payload["new"].clone());
-    context.insert("old".into(), job.payload["old"].clone());
+    for side in ["new", "old"] {
+        // A change of a table comes with its rows, the event of a trigger has them in its payload.
+        let row = match job.payload.get(side) {
+            Some(row) => row,
+            None => &job.payload["event"]["payload"][side],
+        };
+        context.insert(side.into(), row.clone());
+    }
     context.insert("rule".into(), json!(ready.name));
     let context = Value::Object(context);
     if let Some(condition) = &ready.condition {
@@ -76,7 +82,7 @@ pub fn perform(job: &Job) -> Result<Outcome> {
 
 /// The event as rules see it. For an emitted one also the keys of its payload, so that both
 /// `event.amount` and `event.payload.amount` name the same value.
-fn event_of(event: &Value) -> Value {
+pub fn event_of(event: &Value) -> Value {
     let Some(envelope) = event.as_object() else { return event.clone() };
     let Some(Value::Object(payload)) = envelope.get("payload") else { return event.clone() };
     let mut all = payload.clone();
@@ -96,7 +102,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     let me = pg::current_user();
     let row = as_extension(|own| {
         let rows = own.run(
-            "SELECT version, name, on_event IS NOT NULL,
+            "SELECT version, name, on_table IS NULL,
                     CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
                     CASE WHEN version <> $2 THEN actions::pg_catalog.text END
              FROM automate.rule WHERE id = $1 AND owner = $3",
@@ -113,7 +119,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             rows.get::<String>(0, 5),
         )))
     })?;
-    let Some((found, name, on_event, condition, actions)) = row else {
+    let Some((found, name, decides, condition, actions)) = row else {
         READY.with_borrow_mut(|all| all.remove(&id));
         return Ok(None);
     };
@@ -125,7 +131,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
     let made = Rc::new(Ready {
         version: found,
         name,
-        condition: condition.filter(|_| on_event).map(|c| event_statement(&c)),
+        condition: condition.filter(|_| decides).map(|c| event_statement(&c)),
         actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))?,
     });
     READY.with_borrow_mut(|all| {

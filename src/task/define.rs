@@ -2,7 +2,7 @@
 
 use super::when;
 use crate::error::{Error, Result, shown, shown_json};
-use crate::noun::{TASK, TEMPLATE, WORKFLOW};
+use crate::noun::{TASK, TEMPLATE, TRIGGER, WORKFLOW};
 use crate::report;
 use crate::spi::{Own, as_extension, statement};
 use crate::worker::toplevel;
@@ -10,7 +10,7 @@ use crate::{access, wake};
 use automate_core::object::kind;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 const TYPES: [&str; 3] = ["sql", "workflow", "report"];
@@ -34,6 +34,14 @@ pub struct NewTask {
     pub search_path: String,
 }
 
+/// When a task runs.
+struct Due {
+    schedule: Value,
+    zone: String,
+    next: Option<TimestampWithTimeZone>,
+    trigger: Option<Uuid>,
+}
+
 impl NewTask {
     /// Checks and stores it; returns its id.
     pub fn create(&self) -> Result<Uuid> {
@@ -46,7 +54,22 @@ impl NewTask {
             let meaning = "It counts the attempts after the first one that fails.";
             return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
         }
+        let due = self.due(owner)?;
+        let top_level = self.check_command()?;
+        as_extension(|own| {
+            self.check_target(own, owner)?;
+            self.store(own, owner, &due, top_level)
+        })
+    }
+
+    /// When it runs: by the clock, or when a trigger fires.
+    fn due(&self, owner: pg_sys::Oid) -> Result<Due> {
         let zone = when::zone_name(self.time_zone.as_deref())?;
+        if let Some(name) = when::trigger_name(&self.schedule)? {
+            let trigger = as_extension(|own| TRIGGER.id(own, owner, &name))?;
+            let schedule = json!({"on_trigger": name});
+            return Ok(Due { schedule, zone, next: None, trigger: Some(trigger) });
+        }
         let schedule = when::read(&self.schedule, &zone)?;
         let next = schedule.next(when::now()).ok_or_else(|| {
             Error::invalid(format!("schedule \"{}\" has no run to come", self.schedule.trim()))
@@ -56,31 +79,19 @@ impl NewTask {
                 ))
                 .with_hint("automate.next_runs(schedule) shows when a schedule runs.")
         })?;
-        let next = when::to_datum(next)?;
-        let top_level = self.check_command()?;
-        as_extension(|own| {
-            self.check_target(own, owner)?;
-            self.store(own, owner, &schedule.to_json(), &zone, top_level, next)
-        })
+        let next = Some(when::to_datum(next)?);
+        Ok(Due { schedule: schedule.to_json(), zone, next, trigger: None })
     }
 
-    fn store(
-        &self,
-        own: &Own,
-        owner: pg_sys::Oid,
-        schedule: &Value,
-        zone: &str,
-        top_level: bool,
-        next: TimestampWithTimeZone,
-    ) -> Result<Uuid> {
+    fn store(&self, own: &Own, owner: pg_sys::Oid, due: &Due, top_level: bool) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let made = own.run(
             "INSERT INTO automate.task (id, name, description, owner, status, task_type, schedule, time_zone,
                     command, args, search_path, top_level, misfire, overlap, timeout_ms, retries, priority,
-                    next_run_at, created_by)
+                    next_run_at, on_trigger, created_by)
              VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6,
                     $7::pg_catalog.text::pg_catalog.jsonb, $8, $9, $10::pg_catalog.text::pg_catalog.jsonb,
-                    $11, $12, $13, $14, $15, $16, $17, $18, $4)
+                    $11, $12, $13, $14, $15, $16, $17, $18, $19, $4)
              ON CONFLICT (owner, name) DO NOTHING",
             &[
                 pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
@@ -89,8 +100,8 @@ impl NewTask {
                 owner.into(),
                 self.enabled.into(),
                 self.task_type.as_str().into(),
-                schedule.to_string().into(),
-                zone.into(),
+                due.schedule.to_string().into(),
+                due.zone.as_str().into(),
                 self.command.as_str().into(),
                 self.args.to_string().into(),
                 self.search_path.as_str().into(),
@@ -100,7 +111,8 @@ impl NewTask {
                 self.timeout_ms.into(),
                 self.retries.into(),
                 self.priority.into(),
-                next.into(),
+                due.next.into(),
+                due.trigger.map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).into(),
             ],
         )?;
         if made.processed == 0 {

@@ -4,6 +4,7 @@
 use super::when::{self, Missed};
 use crate::error::{Error, Result};
 use crate::queue::{Lane, NewJob};
+use crate::rule::cause;
 use crate::spi::own::Rows;
 use crate::spi::{Own, step};
 use crate::{access, pg};
@@ -35,10 +36,29 @@ pub struct Task {
     pub schedule: String,
     pub time_zone: String,
     misfire_once: bool,
+    may_overlap: bool,
     /// Its last job is still to be done, and runs must not overlap.
     busy: bool,
     /// The first instant that is not settled; None when there is none to come.
     pub next_run: Option<DateTime<Utc>>,
+    /// It runs when a trigger fires.
+    pub on_trigger: bool,
+}
+
+/// The firing of a trigger for which a task runs.
+pub struct Firing<'a> {
+    /// Such as trigger:big_order.
+    pub source: &'a str,
+    /// The trigger.
+    pub cause: Uuid,
+    pub event: &'a Value,
+}
+
+impl Firing<'_> {
+    /// Rules and triggers that led to the event.
+    pub fn depth(&self) -> i32 {
+        self.event["depth"].as_i64().and_then(|depth| i32::try_from(depth).ok()).unwrap_or(0)
+    }
 }
 
 impl Task {
@@ -61,29 +81,33 @@ impl Task {
             schedule: text(12),
             time_zone: text(13),
             misfire_once: text(14) == "once",
+            may_overlap: rows.get(row, 18).unwrap_or(false),
             next_run: rows
                 .get::<TimestampWithTimeZone>(row, 15)
                 .and_then(|at| when::from_us(at.into())),
             busy: rows.get(row, 16).unwrap_or(false),
+            on_trigger: rows.get(row, 17).unwrap_or(false),
         })
     }
 
     /// Makes the job of one instant; None when that instant has one already.
-    pub fn put_job(&self, own: &Own, instant: DateTime<Utc>) -> Result<Option<Uuid>> {
-        let args: Value = serde_json::from_str(&self.args)
-            .map_err(|e| Error::Internal(format!("kept args: {e}")))?;
+    pub fn put_job(
+        &self,
+        own: &Own,
+        instant: DateTime<Utc>,
+        firing: Option<&Firing>,
+    ) -> Result<Option<Uuid>> {
+        let payload = self.payload(instant, firing)?;
         let sql = self.task_type == "sql";
-        let payload = if sql {
-            // args is the array itself, {"params": [...]}, or {}.
-            let params = if args.is_array() { Some(&args) } else { args.get("params") };
-            json!({ "sql": self.command, "params": params.unwrap_or(&json!([])) })
-        } else {
-            json!({ "task": self.name, "type": self.task_type, "command": self.command,
-                    "args": args, "scheduled_at": instant.to_rfc3339() })
+        let source = match firing {
+            Some(firing) => firing.source.to_owned(),
+            None => format!("task:{}", self.name),
         };
-        let source = format!("task:{}", self.name);
+        // The runs for a trigger's firings come one after the other, none is left out.
+        let in_turn = firing.filter(|_| !self.may_overlap).map(|_| format!("task:{}", self.id));
         let job = NewJob {
             source: Some(&source),
+            concurrency_key: in_turn.as_deref(),
             priority: self.priority,
             max_attempts: self.retries + 1,
             timeout_ms: self.timeout_ms,
@@ -108,6 +132,29 @@ impl Task {
             &[self.id.into(), instant.into(), key.into()],
         )?;
         Ok(Some(job))
+    }
+
+    /// What the executor is given.
+    fn payload(&self, instant: DateTime<Utc>, firing: Option<&Firing>) -> Result<Value> {
+        let mut args: Value = serde_json::from_str(&self.args)
+            .map_err(|e| Error::Internal(format!("kept args: {e}")))?;
+        let mut payload = if self.task_type == "sql" {
+            // args is the array itself, {"params": [...]}, or {}.
+            let params = if args.is_array() { Some(&args) } else { args.get("params") };
+            json!({ "sql": self.command, "params": params.unwrap_or(&json!([])) })
+        } else {
+            if let (Some(firing), "workflow", Value::Object(input)) =
+                (firing, self.task_type.as_str(), &mut args)
+            {
+                input.insert("event".into(), firing.event.clone());
+            }
+            json!({ "task": self.name, "type": self.task_type, "command": self.command,
+                    "args": args, "scheduled_at": instant.to_rfc3339() })
+        };
+        if let Some(firing) = firing {
+            payload["cause"] = cause::to_json(firing.cause, firing.depth() + 1);
+        }
+        Ok(payload)
     }
 
     /// Records instants that pass without a run.
@@ -147,7 +194,7 @@ impl Task {
         }
         match reason {
             None => {
-                self.put_job(own, latest)?;
+                self.put_job(own, latest, None)?;
             }
             Some("missed") => {}
             Some(other) => {
@@ -201,7 +248,8 @@ pub fn fire_due(own: &Own) -> Result<Option<i64>> {
     let rows = own.run(
         "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
                 timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at,
-                overlap = 'skip' AND EXISTS (SELECT FROM automate.job AS j WHERE j.id = t.last_job)
+                overlap = 'skip' AND EXISTS (SELECT FROM automate.job AS j WHERE j.id = t.last_job),
+                on_trigger IS NOT NULL, overlap = 'allow'
          FROM automate.task AS t
          WHERE status = 'active' AND next_run_at <= $1
          ORDER BY next_run_at LIMIT 1000 FOR UPDATE SKIP LOCKED",

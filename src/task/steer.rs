@@ -1,6 +1,6 @@
 //! Pausing, resuming, running and removing tasks.
 
-use super::fire::Task;
+use super::fire::{Firing, Task};
 use super::when::{self, Missed};
 use crate::error::{Error, Result};
 use crate::noun::TASK;
@@ -13,7 +13,8 @@ use uuid::Uuid;
 fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
     let rows = own.run(
         "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
-                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false
+                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false,
+                on_trigger IS NOT NULL, overlap = 'allow'
          FROM automate.task
          WHERE name = $2 AND (owner = $1 OR pg_has_role($1, owner, 'USAGE'))
          ORDER BY owner <> $1, owner LIMIT 1 FOR UPDATE",
@@ -53,6 +54,14 @@ pub fn resume(name: &str) -> Result<()> {
             .with_detail(format!("Its owner is the role with OID {}.", task.owner.to_u32()))
             .with_hint("Let the role log in with ALTER ROLE, or schedule the task as another."));
         }
+        if task.on_trigger {
+            own.run(
+                "UPDATE automate.task SET status = 'active', status_reason = NULL, updated_at = now()
+                 WHERE id = $1 AND status <> 'active'",
+                &[task.id.into()],
+            )?;
+            return Ok(());
+        }
         let now = when::now();
         let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
         let Some(next) = schedule.next(now) else {
@@ -82,16 +91,38 @@ pub fn execute(name: &str) -> Result<Uuid> {
     let user = pg::current_user();
     as_extension(|own| {
         let task = find(own, user, name)?;
-        // Two calls in the same microsecond are two runs.
-        let mut at = when::now();
-        loop {
-            match task.put_job(own, at)? {
-                Some(job) => return Ok(job),
-                None => at += chrono::Duration::microseconds(1),
-            }
-            pg::check_interrupts();
-        }
+        put_now(own, &task, None)
     })
+}
+
+/// Runs it once, now.
+fn put_now(own: &Own, task: &Task, firing: Option<&Firing>) -> Result<Uuid> {
+    // Two calls in the same microsecond are two runs.
+    let mut at = when::now();
+    loop {
+        match task.put_job(own, at, firing)? {
+            Some(job) => return Ok(job),
+            None => at += chrono::Duration::microseconds(1),
+        }
+        pg::check_interrupts();
+    }
+}
+
+/// Runs it for the firing of a trigger, in a session of its owner; a task that was paused or
+/// dropped meanwhile does not run.
+pub fn fire(own: &Own, owner: pg_sys::Oid, id: Uuid, firing: &Firing) -> Result<()> {
+    let rows = own.run(
+        "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
+                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false,
+                true, overlap = 'allow'
+         FROM automate.task
+         WHERE id = $1 AND owner = $2 AND status = 'active' FOR UPDATE",
+        &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), owner.into()],
+    )?;
+    if !rows.is_empty() {
+        put_now(own, &Task::read(&rows, 0)?, Some(firing))?;
+    }
+    Ok(())
 }
 
 /// Removes it and the list of its runs.

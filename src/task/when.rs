@@ -94,6 +94,21 @@ fn read_text(text: &str, zone: &str) -> Result<Schedule> {
     Ok(Schedule::from_json(&value, zone)?)
 }
 
+/// The trigger that is named in the place of a schedule, as `{"on_trigger": "name"}`; None for
+/// schedules.
+pub fn trigger_name(text: &str) -> Result<Option<String>> {
+    let Ok(Value::Object(given)) = serde_json::from_str(text) else { return Ok(None) };
+    match (given.get("on_trigger"), given.len()) {
+        (None, _) => Ok(None),
+        (Some(Value::String(name)), 1) => Ok(Some(name.clone())),
+        (Some(_), _) => {
+            Err(Error::invalid("on_trigger is the name of a trigger, and stands alone")
+                .with_detail(format!("The schedule was given as {}.", shown(text)))
+                .with_hint("Write schedule => '{\"on_trigger\": \"big_order\"}'."))
+        }
+    }
+}
+
 /// Reads a schedule as we keep it.
 pub fn read_kept(text: &str, zone: &str) -> Result<Schedule> {
     let value: Value =

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::shmem::inflight::Inflight;
 use crate::shmem::{Kind, State, registry};
 use crate::spi::{Own, as_extension};
-use crate::{access, guc, housekeep, instance, pg, queue, task};
+use crate::{access, guc, housekeep, instance, pg, queue, task, trigger};
 use pgrx::prelude::*;
 use uuid::Uuid;
 
@@ -80,7 +80,11 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
             return Ok(SAFETY_WAKE_MS);
         }
         queue::lease::free_orphans(own)?;
-        let due_ms = [task::fire_due(own)?, queue::due::promote(own)?].into_iter().flatten().min();
+        let due_ms =
+            [task::fire_due(own)?, trigger::fire::fire_due(own)?, queue::due::promote(own)?]
+                .into_iter()
+                .flatten()
+                .min();
         let (mut waiting, mut refused) = (Vec::new(), Vec::new());
         for role in queue::due::waiting_roles(own)? {
             if access::can_log_in(role.role) {

@@ -3,6 +3,7 @@
 use super::check;
 use super::start::find;
 use crate::error::{Error, Result};
+use crate::noun::TRIGGER;
 use crate::spi::{Own, as_extension};
 use crate::{access, pg};
 use pgrx::prelude::*;
@@ -18,13 +19,36 @@ pub fn create(
     name: &str,
     document: &Value,
     description: Option<&str>,
+    on_trigger: Option<&str>,
 ) -> Result<i32> {
     let advice = "Choose a short name, such as order-fulfilment.";
     access::check_length("a workflow", name, MAX_NAME, advice)?;
     let what = format!("workflow \"{name}\"");
     check::refuse(&what, document, owner)?;
     let path = pg::search_path();
-    as_extension(|own| store(own, owner, name, document, description, &path))
+    as_extension(|own| {
+        let version = store(own, owner, name, document, description, &path)?;
+        on_trigger.map_or(Ok(()), |trigger| subscribe(own, owner, name, trigger))?;
+        Ok(version)
+    })
+}
+
+/// Lets the firings of a trigger start runs of a workflow; an empty name ends that.
+fn subscribe(own: &Own, owner: pg_sys::Oid, name: &str, trigger: &str) -> Result<()> {
+    let trigger = match trigger {
+        "" => None,
+        trigger => Some(TRIGGER.id(own, owner, trigger)?),
+    };
+    own.run(
+        "UPDATE automate.workflow SET on_trigger = $3, updated_at = now()
+         WHERE owner = $1 AND name = $2 AND on_trigger IS DISTINCT FROM $3",
+        &[
+            owner.into(),
+            name.into(),
+            trigger.map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).into(),
+        ],
+    )?;
+    Ok(())
 }
 
 fn store(

@@ -38,11 +38,11 @@ pub fn load(own: &Own, ids: &[Uuid], cache: &mut HashMap<Uuid, Run>) -> Result<V
                 CASE WHEN fits AND NOT cached AND state IS NULL THEN input::text END,
                 CASE WHEN fits AND NOT cached THEN state::text END,
                 CASE WHEN NOT cached THEN to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') END,
-                (extract(epoch FROM deadline - timestamptz '2000-01-01 00:00:00+00') * 1000000)::int8
+                (extract(epoch FROM deadline - timestamptz '2000-01-01 00:00:00+00') * 1000000)::int8, depth
          FROM (
             SELECT k.at, r.revision, r.finished_at IS NOT NULL OR r.status = 'suspended' AS finished, r.cancelling,
                    r.workflow, r.version, r.workflow_id, r.owner::oid AS owner, r.input, r.state,
-                   r.started_at, r.deadline, r.revision = k.revision AS cached,
+                   r.started_at, r.deadline, r.depth, r.revision = k.revision AS cached,
                    k.at = 1 OR sum(CASE WHEN r.revision = k.revision THEN 0
                            ELSE pg_column_size(r.input) + coalesce(pg_column_size(r.state), 0) END)
                        OVER (ORDER BY k.at) <= $3 AS fits
@@ -104,6 +104,8 @@ fn one(
         cancelling,
         deadline_us: rows.get(i, 12),
         owner: rows.get(i, 8).unwrap_or(pg_sys::InvalidOid),
+        workflow: workflow_id,
+        depth: rows.get(i, 13).unwrap_or(0),
         known,
         runtime,
         input,

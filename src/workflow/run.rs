@@ -6,6 +6,7 @@ use super::steps::{self, Row};
 use super::{answer, failure};
 use crate::error::Failure;
 use crate::pg;
+use crate::rule::cause;
 use automate_core::workflow::{
     Command, Event, Runtime, State, StepRecord, WorkflowError, advance, pending_command,
 };
@@ -76,6 +77,9 @@ pub struct Run {
     pub cancelling: bool,
     pub deadline_us: Option<i64>,
     pub(super) owner: pg_sys::Oid,
+    pub(super) workflow: Uuid,
+    /// Rules and triggers that led to it.
+    pub(super) depth: i32,
     pub(super) known: Rc<Known>,
     pub(super) runtime: Runtime,
     /// Until it starts.
@@ -96,6 +100,11 @@ struct Play<'a> {
 }
 
 impl Run {
+    /// Does something for the run, which counts in the chain of causes that led to it.
+    fn caused<R>(&self, work: impl FnOnce() -> R) -> R {
+        if self.depth == 0 { work() } else { cause::within(self.workflow, self.depth, work) }
+    }
+
     /// Lets the run take what has happened and goes on as far as `mode` says; `lost` counts the
     /// races that its step has lost. `now` is RFC 3339.
     pub fn turn(&mut self, happened: Happened, mode: Mode, lost: i32, now: &str) -> Turn {
@@ -157,7 +166,9 @@ impl Play<'_> {
             allowed -= 1;
             self.began_us = pg::now();
             let source = self.run.source();
-            let done = effect::carry_out(&command, self.run.owner, &source, &self.run.known);
+            let done = self
+                .run
+                .caused(|| effect::carry_out(&command, self.run.owner, &source, &self.run.known));
             let step = self.run.pending_step().unwrap_or_default().to_string();
             let event = match done {
                 Ok(output) => Event::Done { step, output },
@@ -246,7 +257,8 @@ impl Play<'_> {
         for command in commands {
             match command {
                 Command::Emit { event, .. } => {
-                    effect::emit(&event, self.run.owner, &self.run.source())?;
+                    let source = self.run.source();
+                    self.run.caused(|| effect::emit(&event, self.run.owner, &source))?;
                 }
                 command => last = Some(command),
             }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::noun::{WORKFLOW, looked_for};
 use crate::queue::{Lane, NewJob};
+use crate::rule::cause;
 use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
 use crate::wake;
@@ -53,8 +54,8 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     let id = Uuid::now_v7();
     let put = own.run(
         "WITH r AS (
-            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key)
-            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8)
+            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)
             ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
             RETURNING id)
          INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
@@ -68,6 +69,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
             workflow.into(),
             start.source.into(),
             start.idempotency_key.into(),
+            cause::depth().into(),
         ],
     )?;
     if put.processed == 1 {

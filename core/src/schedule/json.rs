@@ -38,7 +38,7 @@ impl Schedule {
         if let Some(key) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let short: String = key.chars().take(30).collect();
             return Err(ScheduleError::new(format!("unknown key {} in the schedule", quoted(key)))
-                .with_hint(suggest::hint(&short, &KEYS)));
+                .with_hint(suggest::hint(&short, &[&KEYS[..], &["on_trigger"]].concat())));
         }
         let zone = text(object, "time_zone")?.map_or(Ok(zone), parse_zone)?;
         let from = text(object, "from")?;

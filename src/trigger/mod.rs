@@ -1,0 +1,27 @@
+//! Triggers: when something happens. A trigger records its event, and tells it to the rules, tasks
+//! and workflows that are subscribed to it. `define`, `alter` and `steer` keep them, `fire` knows
+//! what is due, `hear` finds the triggers that an event concerns, `tell` queues what its
+//! subscribers do, `perform` does that. `evaluate` and `rehearse` look without doing anything.
+
+pub mod alter;
+mod arguments;
+mod custom;
+mod decide;
+pub mod define;
+pub mod evaluate;
+mod fault;
+pub mod fire;
+pub mod hear;
+mod known;
+mod perform;
+pub mod rehearse;
+pub mod steer;
+mod store;
+pub mod tell;
+
+pub use perform::perform;
+
+/// The source of what a trigger causes.
+pub fn source(name: &str) -> String {
+    format!("trigger:{name}")
+}
