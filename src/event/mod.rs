@@ -108,7 +108,9 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
                 order_key.into(),
             ],
         )?;
-        let listeners = listeners(own, emission)?;
+        let mut listeners = listeners(own, emission)?;
+        // What a rule's own action changes is no news to it, also by way of a trigger.
+        listeners.retain(|one| trigger.is_none() || cause::rule() != Some(one.rule));
         if listeners.is_empty() {
             return Ok(id);
         }
@@ -157,13 +159,8 @@ fn listeners(own: &Own, emission: &Emission) -> Result<Vec<Listener>> {
         if owner != emitter && !unsafe { pg_sys::has_privs_of_role(owner, emitter) } {
             continue;
         }
-        let rule = Uuid::from_bytes(*id.as_bytes());
-        // What a rule's own action changes is no news to it, also by way of a trigger.
-        if trigger.is_some() && cause::rule() == Some(rule) {
-            continue;
-        }
         found.push(Listener {
-            rule,
+            rule: Uuid::from_bytes(*id.as_bytes()),
             name: rows.get(i, 2).unwrap_or_default(),
             owner,
             priority: rows.get(i, 4).unwrap_or(100),
