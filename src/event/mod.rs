@@ -109,7 +109,9 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
                 order_key.into(),
             ],
         )?;
-        let rules = listeners(own, owner, Some(name), trigger)?;
+        let mut rules = listeners(own, owner, Some(name), trigger)?;
+        // What a rule's own action changes is no news to it, also by way of a trigger.
+        rules.retain(|one| trigger.is_none() || cause::rule() != Some(one.rule));
         let hearers = hear::hearers(own, emission)?;
         if rules.is_empty() && hearers.is_empty() && trigger.is_none() {
             return Ok(id);
@@ -176,13 +178,8 @@ pub fn listeners(
         if !tell::may_know(owner, emitter) {
             continue;
         }
-        let rule = Uuid::from_bytes(*id.as_bytes());
-        // What a rule's own action changes is no news to it, also by way of a trigger.
-        if trigger.is_some() && cause::rule() == Some(rule) {
-            continue;
-        }
         found.push(Listener {
-            rule,
+            rule: Uuid::from_bytes(*id.as_bytes()),
             name: rows.get(i, 2).unwrap_or_default(),
             owner,
             priority: rows.get(i, 4).unwrap_or(100),
