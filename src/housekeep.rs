@@ -22,7 +22,6 @@ pub const ROUND: &[fn(&Own) -> Result<()>] = &[
     |own| crate::task::forget(own, guc::history_retention_s()),
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
     crate::rule::steer::disown_dropped_tables,
-    crate::trigger::steer::disown_dropped_tables,
 ];
 
 fn keep_history(own: &Own) -> Result<()> {

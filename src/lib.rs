@@ -41,7 +41,8 @@ extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["even
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_calls"]);
-extension_sql_file!("../sql/26_rule_before.sql", name = "rule_before", requires = ["rule"]);
+extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
+extension_sql_file!("../sql/26_rule_before.sql", name = "rule_before", requires = ["capture"]);
 extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["rule_before"]);
 extension_sql_file!("../sql/27_rule_insight.sql", name = "insight", requires = ["versions"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["insight"]);
@@ -55,7 +56,8 @@ extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
 extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
 extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor", "decision"]);
-extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["grants"], finalize);
+extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
+extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);
 
 /// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.
 #[pg_guard]

@@ -102,7 +102,7 @@ def test_each_type_is_kept_as_it_was_said(orders: Database) -> None:
     ("data", {"on_table": "orders", "options": {"when": "enters"}}, "22023", ("without a condition",)),
     ("data", {"on_table": "orders", "options": {"level": "statement"}, "condition": "amount > 5"}, "22023", ("needs rows",)),
     ("data", {"on_table": "orders", "operations": ["truncate"], "condition": "amount > 5"}, "22023", ("a truncate has none",)),
-    ("data", {"on_table": "orders", "condition": "old.amount > 5", "options": {"when": "leaves"}}, "42P01", ("Only",)),
+    ("data", {"on_table": "orders", "condition": "old.amount > 5", "options": {"when": "leaves"}}, "42P01", ("before and after",)),
     ("data", {"on_table": "orders", "event": "a.*"}, "22023", ("must not contain *",)),
     ("data", {"on_table": "pg_class"}, "42809", ("system table",)),
     ("event", {"on_table": "orders"}, "22023", ("trigger_type => 'data'",)),

@@ -36,9 +36,54 @@ pub fn check_size(text: &str, max_bytes: usize) -> Result<(), TooBig> {
     Ok(())
 }
 
+/// The members of a JSON object with their values as they are written, so that no digit of a number
+/// is lost. None for other values. The text is known to be JSON.
+pub fn members(text: &str) -> Option<Vec<(String, &str)>> {
+    let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    if inside.trim().is_empty() {
+        return Some(Vec::new());
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    let (mut found, mut start, mut colon) = (Vec::new(), 0, None);
+    for (at, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b':' if depth == 0 => colon = Some(at),
+            b',' if depth == 0 => {
+                found.push((start, colon.take()?, at));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push((start, colon?, inside.len()));
+    let member = |(start, colon, end): (usize, usize, usize)| {
+        let name = serde_json::from_str(inside[start..colon].trim()).ok()?;
+        Some((name, inside[colon + 1..end].trim()))
+    };
+    found.into_iter().map(member).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_are_as_they_are_written() {
+        let found = members(
+            r#"{"a":1.20000000000000000001, "b\"c":"x,\"}:" ,"d":{"e":[1,{"f":2}]},"g":null}"#,
+        );
+        let names = ["a", "b\"c", "d", "g"].map(String::from);
+        let values = ["1.20000000000000000001", r#""x,\"}:""#, r#"{"e":[1,{"f":2}]}"#, "null"];
+        assert_eq!(found, Some(names.into_iter().zip(values).collect()));
+        assert_eq!(members("{}"), Some(Vec::new()));
+        assert_eq!(members("null"), None);
+    }
 
     #[test]
     fn check_size_counts_nesting_outside_strings_only() {

@@ -72,6 +72,8 @@ pub struct Emission<'a> {
     pub owner: pg_sys::Oid,
     pub name: &'a str,
     pub payload: &'a Value,
+    /// The payload as it is kept, where its numbers are finer than ours.
+    pub text: Option<&'a str>,
     /// What emits it, such as rule:late.
     pub source: Option<&'a str>,
     /// The trigger that records it.
@@ -83,13 +85,13 @@ pub struct Emission<'a> {
 impl<'a> Emission<'a> {
     /// An event that nobody's trigger records, in no order.
     pub fn new(owner: pg_sys::Oid, name: &'a str, payload: &'a Value) -> Self {
-        Emission { owner, name, payload, source: None, trigger: None, order_key: None }
+        Emission { owner, name, payload, text: None, source: None, trigger: None, order_key: None }
     }
 }
 
 /// Records an event in the current transaction and queues a job for each rule that hears it.
 pub fn emit(emission: &Emission) -> Result<Uuid> {
-    let Emission { owner, name, payload, source, trigger, order_key } = *emission;
+    let Emission { owner, name, payload, text, source, trigger, order_key } = *emission;
     check_name(name)?;
     order_key.map(order::check_key).transpose()?;
     let depth = cause::depth();
@@ -103,7 +105,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         .with_detail(format!("Chains of at most {} are allowed.", cause::MAX_DEPTH))
         .with_hint("The rules feed each other: give one of them a condition that ends the loop."));
     }
-    let text = payload.to_string();
+    let text = text.map_or_else(|| payload.to_string(), str::to_owned);
     check_size(name, &text)?;
     let id = Uuid::now_v7();
     let (context, traceparent) = (trace::context(), trace::current());
@@ -133,7 +135,9 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
                 context.as_ref().map(|map| json!(map).to_string()).into(),
             ],
         )?;
-        let rules = listeners(own, owner, Some(name), trigger)?;
+        let mut rules = listeners(own, owner, Some(name), trigger)?;
+        // What a rule's own action changes is no news to it, also by way of a trigger.
+        rules.retain(|one| trigger.is_none() || cause::rule() != Some(one.rule));
         let hearers = hear::hearers(own, emission)?;
         if rules.is_empty() && hearers.is_empty() && trigger.is_none() {
             return Ok(id);

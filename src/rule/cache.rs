@@ -1,12 +1,15 @@
-//! The rules of a table as this session has compiled them: loaded at the table's first change,
-//! loaded anew after anything they depend on has changed.
+//! The rules and data triggers of a table as this session has compiled them: loaded at the table's
+//! first change, loaded anew after anything they depend on has changed.
 
 use super::asks;
 use super::before::Place;
+use super::data_trigger::{self, Firing};
 use super::expression;
+use super::family::{self, Parent};
 use super::fault::{self, Culprit};
 use super::index::{self, Index};
 use super::inline::{self, Inline};
+use super::membership::{self, Crossing};
 use super::ruleset::{Hit, Member};
 use super::tally::Tally;
 use super::terms::{self, Terms};
@@ -26,6 +29,8 @@ use uuid::Uuid;
 pub const INSERT: u8 = 1;
 pub const UPDATE: u8 = 2;
 pub const DELETE: u8 = 4;
+/// Of whole statements only.
+pub const TRUNCATE: u8 = 8;
 
 /// When a rule acts: before the row is written, or after.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,12 +49,13 @@ impl Timing {
     }
 }
 
-/// A rule with its condition.
+/// A rule with its condition, or a data trigger, which is a rule that records an event.
 pub struct Rule {
     pub id: Uuid,
     pub name: String,
     pub owner: pg_sys::Oid,
     pub priority: i32,
+    /// The changes of rows that it wants.
     pub operations: u8,
     pub search_path: CString,
     pub condition: Condition,
@@ -57,6 +63,20 @@ pub struct Rule {
     pub inline: Inline,
     /// The set in which it is decided.
     pub member: Option<Member>,
+    /// Of a data trigger: what it records.
+    pub firing: Option<Firing>,
+}
+
+impl Rule {
+    /// Whose failure it is when it fails.
+    pub fn culprit(&self) -> Culprit<'_> {
+        let word = if self.firing.is_some() { "trigger" } else { "rule" };
+        Culprit { word, id: self.id, name: &self.name, owner: self.owner }
+    }
+
+    pub fn is_broken(&self) -> bool {
+        matches!(self.condition, Condition::Broken)
+    }
 }
 
 /// How a condition is evaluated.
@@ -89,17 +109,21 @@ pub struct Test {
     pub rule: u32,
 }
 
-/// The rules of a table, by priority and name.
+/// The rules of a table, by priority and name, and behind them its data triggers.
 pub struct Rules {
     pub rules: Vec<Rule>,
+    /// Index of the first data trigger.
+    pub first_trigger: u32,
     /// The plain conditions, and the rules without one (null).
     pub tests: Vec<Test>,
     /// The same tests by the values they ask for, when they are many.
     pub index: Option<Index>,
     /// The indexes of the guarded ones.
     pub guarded: Vec<u32>,
-    /// The operations that any rule wants.
+    /// The changes of rows that any of them wants.
     pub operations: u8,
+    /// The tables from which it inherits: their rules see its rows, too.
+    pub parents: Vec<Parent>,
     pub econtext: *mut pg_sys::ExprContext,
     /// A row of NULLs for the side that a change does not have.
     pub no_row: *mut pg_sys::TupleTableSlot,
@@ -247,21 +271,23 @@ pub fn announce(own: &Own, table: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// A rule as its row says.
-struct Row {
-    id: Uuid,
-    name: String,
-    owner: pg_sys::Oid,
-    table: pg_sys::Oid,
-    operations: u8,
-    condition: Option<String>,
-    search_path: CString,
-    priority: i32,
-    columns: Vec<String>,
-    terms: Terms,
+/// A rule or a data trigger as its row says.
+pub(super) struct Row {
+    pub id: Uuid,
+    pub name: String,
+    pub owner: pg_sys::Oid,
+    pub table: pg_sys::Oid,
+    pub operations: u8,
+    pub condition: Option<String>,
+    pub crossing: Option<Crossing>,
+    pub search_path: CString,
+    pub priority: i32,
+    pub columns: Vec<String>,
+    pub terms: Terms,
     /// Only where some of them are done within the write.
-    actions: Option<String>,
-    member: Option<Member>,
+    pub actions: Option<String>,
+    pub member: Option<Member>,
+    pub firing: Option<Firing>,
 }
 
 fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
@@ -295,11 +321,13 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                 table,
                 operations: rows.get::<i32>(i, 5).unwrap_or(0) as u8,
                 condition: rows.get(i, 6),
+                crossing: None,
                 search_path: CString::new(path).unwrap_or_default(),
                 priority: rows.get(i, 8).unwrap_or(100),
                 columns: rows.get(i, 9).unwrap_or_default(),
                 terms: Terms {
                     columns: Vec::new(),
+                    on_replica: false,
                     stop: rows.get(i, 10).unwrap_or(false),
                     fails: rows.get(i, 11).unwrap_or(false),
                     valid_from: rows.get::<TimestampWithTimeZone>(i, 12).map(i64::from),
@@ -310,6 +338,7 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                     set: Uuid::from_bytes(*set.as_bytes()),
                     hit: Hit::of(&rows.get::<String>(i, 16).unwrap_or_default()),
                 }),
+                firing: None,
             });
         }
         Ok(found)
@@ -362,12 +391,11 @@ fn compile_all(
             terms: row.terms,
             inline,
             member: row.member,
+            firing: row.firing,
         });
     }
     for (index, failure) in &faults {
-        let rule = &rules[*index];
-        let culprit = Culprit { id: rule.id, name: &rule.name, owner: rule.owner };
-        fault::note(&culprit, failure, true)?;
+        fault::note(&rules[*index].culprit(), failure, true)?;
     }
     Ok(rules)
 }
@@ -376,7 +404,13 @@ fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
     // SAFETY: the caller has the relation open.
     let (relid, descriptor) = unsafe { ((*relation).rd_id, (*relation).rd_att) };
     let relations = with_ancestors(relid);
-    let rows = read_rows(&relations, timing)?;
+    let mut rows = read_rows(&relations, timing)?;
+    let first_trigger = rows.len() as u32;
+    let mut parents = Vec::new();
+    if timing == Timing::After {
+        rows.extend(data_trigger::read_rows(&relations)?);
+        parents = family::parents_of(relid)?;
+    }
     // SAFETY: a context of ours under the top one; `free_retired` frees it.
     let context = unsafe {
         pg_sys::AllocSetContextCreateInternal(
@@ -408,7 +442,9 @@ fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
         guarded: guarded(&rules),
         operations: rules.iter().fold(0, |all, rule| all | rule.operations),
         tally: Tally::of(rules.len()),
+        first_trigger,
         rules,
+        parents,
         econtext,
         no_row,
         new_row,
@@ -429,6 +465,9 @@ fn tests(rules: &[Rule]) -> Vec<Test> {
             Condition::Plain(state) => *state,
             _ => return None,
         };
+        if rule.operations == 0 {
+            return None;
+        }
         Some(Test { state, operations: rule.operations, rule: index as u32 })
     };
     rules.iter().enumerate().filter_map(of).collect()
@@ -455,7 +494,7 @@ fn reads_old_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-fn name_of(relid: pg_sys::Oid) -> (String, String) {
+pub(super) fn name_of(relid: pg_sys::Oid) -> (String, String) {
     // SAFETY: look-ups in the catalog; null for what is gone, else palloc'd text.
     unsafe {
         let text = |name: *mut std::ffi::c_char| {
@@ -514,9 +553,11 @@ fn compile(
             expression::fix_settings(&row.search_path);
             // SAFETY: an error ends the subtransaction; the expression is copied into our context.
             let condition = text.as_ref().map_or(Condition::Always, |text| unsafe {
-                let expr =
-                    expression::analyse(relid, text, place.sides()).unwrap_or_else(|e| e.raise());
-                keep(context, expr)
+                let expr = match row.crossing {
+                    None => expression::analyse(relid, text, place.sides()),
+                    Some(crossing) => membership::analyse(relid, text, crossing, row.operations),
+                };
+                keep(context, expr.unwrap_or_else(|e| e.raise()))
             });
             let inline = actions.map_or_else(Inline::default, |actions| {
                 inline::compile(context, &place, actions).unwrap_or_else(|e| e.raise())

@@ -1,15 +1,14 @@
-//! The trigger of a table with rules: which of them does a changed row match?
+//! The trigger of a table with rules and data triggers: which of them does a changed row match?
 
 use super::cache::{self, Condition, DELETE, Guarded, INSERT, Rules, Test, Timing, UPDATE};
-use super::fault::{self, Culprit};
-use super::matched;
-use super::{cause, expression, ruleset, tally, within};
+use super::{cause, expression, fault, fired, matched, ruleset, tally, view, within};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
 use crate::{guc, pg};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::*;
 use pgrx::prelude::*;
+use std::rc::Rc;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
@@ -27,18 +26,20 @@ pub unsafe extern "C-unwind" fn automate_capture(
     // SAFETY: PostgreSQL hands over a valid call frame, and TriggerData as its context when the
     // function is called as a trigger.
     let captured = unsafe {
-        match Change::of((*fcinfo).context, pg_sys::TRIGGER_EVENT_AFTER) {
-            Some(change) => capture(&change),
-            None => Err(Error::refused(
+        let context = (*fcinfo).context;
+        match (Change::of(context, pg_sys::TRIGGER_EVENT_AFTER), view::row(context)) {
+            (Some(change), _) => capture(&change).map(|()| pg_sys::Datum::from(0)),
+            (None, Some(row)) => view::capture(row),
+            (None, None) => Err(Error::refused(
                 ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "automate.capture() must be called by an AFTER ROW trigger",
+                "automate.capture() must be called by an AFTER or INSTEAD OF trigger for each row",
             )
             .with_detail("It was called in another way.")
             .with_hint("SELECT automate.create_rule(...) makes the trigger.")),
         }
     };
     match captured {
-        Ok(()) => pg_sys::Datum::from(0),
+        Ok(answer) => answer,
         Err(error) => error.raise(),
     }
 }
@@ -52,6 +53,8 @@ pub struct Change {
     /// Null where the operation has no such row.
     pub new: *mut pg_sys::TupleTableSlot,
     pub old: *mut pg_sys::TupleTableSlot,
+    /// The table that the row is in, where a table from which that one inherits sees it.
+    pub part: Option<pg_sys::Oid>,
 }
 
 impl Change {
@@ -76,7 +79,15 @@ impl Change {
                 pg_sys::TRIGGER_EVENT_DELETE => (DELETE, none, data.tg_trigslot),
                 _ => return None,
             };
-            Some(Change { relation: data.tg_relation, operation, new, old })
+            Some(Change { relation: data.tg_relation, operation, new, old, part: None })
+        }
+    }
+
+    /// The part of the table that an event names beside it.
+    pub fn partition(&self, rules: &Rules) -> Option<String> {
+        match self.part {
+            Some(relid) => Some(cache::name_of(relid).1),
+            None => rules.partition.clone(),
         }
     }
 
@@ -107,35 +118,47 @@ impl Change {
     }
 }
 
-/// Finds the rules that a change matches and queues their jobs.
-fn capture(change: &Change) -> Result<()> {
+/// Finds the rules and data triggers that a change matches, also those of tables above this one.
+pub fn capture(change: &Change) -> Result<()> {
     if guc::skip_rules() {
         return check_owner(change.relation);
     }
     // SAFETY: PostgreSQL holds the table open while its trigger runs.
     let rules = unsafe { cache::rules_of(change.relation, Timing::After)? };
-    if rules.operations & change.operation == 0 || change.is_idle() {
+    let is_wanted = rules.operations & change.operation != 0;
+    if (!is_wanted && rules.parents.is_empty()) || change.is_idle() {
         return Ok(());
     }
-    tally::touch(&rules);
-    let mut hits = plain_hits(&rules, change);
+    if is_wanted {
+        decide(&rules, change)?;
+    }
+    rules.parents.iter().try_for_each(|parent| parent.capture(change))
+}
+
+/// Lets the matches of a change be done: jobs of rules, events of triggers.
+pub fn decide(rules: &Rc<Rules>, change: &Change) -> Result<()> {
+    tally::touch(rules);
+    let mut hits = plain_hits(rules, change);
     if !rules.guarded.is_empty() {
-        guarded_hits(&rules, change, &mut hits)?;
+        guarded_hits(rules, change, &mut hits)?;
         hits.sort_unstable();
     }
     if hits.is_empty() {
         return Ok(());
     }
     rules.tally.matched(&hits);
-    choose(&rules, change, &mut hits)?;
+    choose(rules, change, &mut hits)?;
     if hits.is_empty() {
         return Ok(());
     }
+    let fires = hits.split_off(hits.partition_point(|hit| *hit < rules.first_trigger));
     if cause::depth() >= cause::MAX_DEPTH {
-        return refuse_loop(&rules, &hits);
+        refuse_loop(rules, &hits)?;
+        return refuse_loop(rules, &fires);
     }
-    within::run(&rules, &mut hits, change)?;
-    matched::put(&rules, &hits, change)
+    within::run(rules, &mut hits, change)?;
+    matched::put(rules, &hits, change)?;
+    fired::put(rules, &fires, change)
 }
 
 /// Leaves those of the rules that match that are to act.
@@ -148,7 +171,10 @@ fn choose(rules: &Rules, change: &Change, hits: &mut Vec<u32>) -> Result<()> {
         let rule = &rules.rules[*hit as usize];
         rule.terms.hold(change) && own != Some(rule.id)
     });
+    // Triggers stand behind the rules, and are no part of what they decide among themselves.
+    let fires = hits.split_off(hits.partition_point(|hit| *hit < rules.first_trigger));
     ruleset::settle(rules, hits)?;
+    hits.extend(fires);
     if hits.len() < matched {
         all.iter().filter(|hit| !hits.contains(hit)).for_each(|hit| rules.tally.skipped(*hit));
     }
@@ -361,12 +387,11 @@ pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
             .or_detail("Its owner wants writes to fail when it cannot be decided.")
             .or_hint("Mend the row, or let the owner of the rule mend its condition."));
     }
-    let culprit = Culprit { id: rule.id, name: &rule.name, owner: rule.owner };
-    fault::note(&culprit, &failure, false)
+    fault::note(&rule.culprit(), &failure, false)
 }
 
 /// The change ends a chain of rules that cause each other.
-fn refuse_loop(rules: &Rules, hits: &[u32]) -> Result<()> {
+pub(super) fn refuse_loop(rules: &Rules, hits: &[u32]) -> Result<()> {
     for hit in hits {
         let message = format!(
             "the change ends a chain of {} rules, each caused by the one before",

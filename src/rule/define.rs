@@ -171,8 +171,8 @@ fn look_at_deeds(
 
 /// Whether its table, if it has one, can have rules of the owner.
 fn is_usable(owner: pg_sys::Oid, source: &Source, findings: &mut Findings) -> bool {
-    let Source::Table { relid, .. } = source else { return true };
-    findings.keep("/on_table", check_table(*relid)).is_some()
+    let Source::Table { relid, operations, .. } = source else { return true };
+    findings.keep("/on_table", check_table(*relid, operations, false)).is_some()
         && findings.keep("/on_table", check_rights(*relid, owner)).is_some()
 }
 
@@ -257,6 +257,11 @@ fn operations(given: &[String]) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
     for operation in given {
         let lower = operation.to_lowercase();
+        if lower == "truncate" {
+            return Err(Error::invalid("a rule on a table looks at rows, and truncate has none")
+                .with_detail(format!("The operations given are {}.", given.join(", ")))
+                .with_hint("Make a trigger: SELECT automate.create_trigger('emptied', 'data', on_table => ..., operations => '{truncate}'), and the rule with on_trigger => 'emptied'."));
+        }
         if !OPERATIONS.contains(&lower.as_str()) {
             let message = format!("unknown operation {}", shown(operation));
             return Err(Error::unknown_word(message, operation, &OPERATIONS));

@@ -355,7 +355,11 @@ fn put(own: &Own, rule: &Asked, context: &Value, depth: i32) -> Result<Uuid> {
 fn tell(list: &List, clash: &[usize], failure: &Failure) -> Result<()> {
     clash.iter().try_for_each(|index| {
         let rule = &list.rules[*index];
-        fault::note(&Culprit { id: rule.id, name: &rule.name, owner: rule.owner }, failure, false)
+        fault::note(
+            &Culprit { word: "rule", id: rule.id, name: &rule.name, owner: rule.owner },
+            failure,
+            false,
+        )
     })
 }
 

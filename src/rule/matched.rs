@@ -1,6 +1,6 @@
 //! A match becomes a job: what changed as JSON, for the queue, in the writer's transaction.
 
-use super::cache::{DELETE, INSERT, Rule, Rules};
+use super::cache::{DELETE, INSERT, Rule, Rules, TRUNCATE};
 use super::capture::{self, Change};
 use super::{cause, pending};
 use crate::error::Result;
@@ -16,25 +16,26 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 /// The rows of a change as JSON texts; `null` where there is none.
-struct Documents {
-    new: String,
-    old: String,
+pub(super) struct Documents {
+    pub new: String,
+    pub old: String,
     /// Only the primary key: the row is too large, or has no JSON.
-    truncated: bool,
+    pub truncated: bool,
 }
 
 /// The part of a payload that the matches of a statement have in common, and what it is good for.
-struct Envelope {
+struct Common {
     round: u64,
     rules: usize,
     operation: u8,
+    part: Option<pg_sys::Oid>,
     writer: pg_sys::Oid,
     truncated: bool,
     text: Rc<str>,
 }
 
 thread_local! {
-    static ENVELOPE: RefCell<Option<Envelope>> = const { RefCell::new(None) };
+    static COMMON: RefCell<Option<Common>> = const { RefCell::new(None) };
 }
 
 /// Gathers a job for each rule that matched.
@@ -65,7 +66,7 @@ pub fn put(rules: &Rc<Rules>, hits: &[u32], change: &Change) -> Result<()> {
 }
 
 /// The rows as JSON, or only their keys with the reason why.
-fn documents(
+pub(super) fn documents(
     rules: &Rules,
     rule: &Rule,
     change: &Change,
@@ -135,14 +136,14 @@ pub(super) fn row_to_json(slot: *mut pg_sys::TupleTableSlot) -> String {
 }
 
 /// The primary keys of the rows, or null where that fails too.
-fn key_only(change: &Change) -> Documents {
+pub(super) fn key_only(change: &Change) -> Documents {
     let of = |slot| {
         step::in_subtransaction(|| key_of(change.relation, slot)).unwrap_or(Value::Null).to_string()
     };
     Documents { new: of(change.new), old: of(change.old), truncated: true }
 }
 
-fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Value {
+pub(super) fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Value {
     if slot.is_null() {
         return Value::Null;
     }
@@ -187,7 +188,7 @@ fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Valu
 
 /// What the executor is given.
 fn payload(rules: &Rc<Rules>, rule: &Rule, change: &Change, documents: &Documents) -> String {
-    let event = envelope(rules, change, documents.truncated);
+    let event = common(rules, change, documents.truncated);
     let mut text =
         String::with_capacity(documents.new.len() + documents.old.len() + event.len() + 96);
     // Writing to a String cannot fail.
@@ -203,52 +204,65 @@ fn payload(rules: &Rc<Rules>, rule: &Rule, change: &Change, documents: &Document
 }
 
 /// The change as rules' actions see it in `event`; the same for all rows of a statement.
-fn envelope(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
-    let (round, operation, writer) = (pending::round(), change.operation, pg::current_user());
+fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
+    let (round, writer) = (pending::round(), pg::current_user());
     let set = Rc::as_ptr(rules) as usize;
-    ENVELOPE.with_borrow_mut(|kept| {
+    let Change { operation, part, .. } = *change;
+    COMMON.with_borrow_mut(|kept| {
         if let Some(kept) = kept
             && kept.round == round
             && kept.rules == set
             && kept.operation == operation
+            && kept.part == part
             && kept.writer == writer
             && kept.truncated == truncated
         {
             return kept.text.clone();
         }
-        let text: Rc<str> = event(rules, operation, writer, truncated).to_string().into();
+        let name = pg::role_name(writer);
+        let mut event = envelope(rules, operation, change.partition(rules), name.as_deref());
+        if truncated {
+            event.insert("truncated".into(), json!(true));
+        }
+        let text: Rc<str> = Value::Object(event).to_string().into();
+        let rules = set;
         *kept =
-            Some(Envelope { round, rules: set, operation, writer, truncated, text: text.clone() });
+            Some(Common { round, rules, operation, part, writer, truncated, text: text.clone() });
         text
     })
 }
 
-fn event(rules: &Rules, operation: u8, writer: pg_sys::Oid, truncated: bool) -> Value {
+/// What is said of a change beside its rows.
+pub(super) fn envelope(
+    rules: &Rules,
+    operation: u8,
+    partition: Option<String>,
+    writer: Option<&str>,
+) -> Map<String, Value> {
     let operation = match operation {
         INSERT => "insert",
         DELETE => "delete",
+        TRUNCATE => "truncate",
         _ => "update",
     };
-    // SAFETY: the writer's transaction has an id by now, since it wrote the row.
+    // SAFETY: the writer's transaction has an id by now, or gets one for what we write.
     let transaction = unsafe { pg_sys::GetTopFullTransactionId().value };
-    let mut event = json!({
-        "op": operation,
-        "schema": rules.schema,
-        "table": rules.table,
-        "txid": transaction,
-        "at": pg::iso(pg::now()),
-        "user": pg::role_name(writer),
-        "depth": cause::depth(),
-    });
-    if let (Some(partition), Some(event)) = (&rules.partition, event.as_object_mut()) {
+    let mut event = Map::new();
+    for (key, value) in [
+        ("op", json!(operation)),
+        ("schema", json!(rules.schema)),
+        ("table", json!(rules.table)),
+        ("txid", json!(transaction)),
+        ("at", json!(pg::iso(pg::now()))),
+        ("user", json!(writer)),
+        ("depth", json!(cause::depth())),
+    ] {
+        event.insert(key.into(), value);
+    }
+    if let Some(partition) = partition {
         event.insert("partition".into(), json!(partition));
     }
-    if let (true, Some(event)) = (truncated, event.as_object_mut()) {
-        event.insert("truncated".into(), json!(true));
-    }
-    if let Some(event) = event.as_object_mut() {
-        trace::stamp(event);
-    }
+    trace::stamp(&mut event);
     event
 }
 

@@ -2,10 +2,23 @@
 
 use crate::error::{Error, Result};
 use crate::pg;
+use crate::spi::as_extension;
 use pgrx::prelude::*;
 
-/// Refuses what cannot have our trigger, and says why.
-pub fn check_table(relid: pg_sys::Oid) -> Result<()> {
+/// Whether foreign tables can have triggers on TRUNCATE.
+const FOREIGN_TRUNCATE: bool = !cfg!(any(feature = "pg13", feature = "pg14", feature = "pg15"));
+
+/// Why changes of a relation cannot be captured, and the way out.
+struct Reason(&'static str, String);
+
+impl Reason {
+    fn new(why: &'static str, hint: &str) -> Reason {
+        Reason(why, hint.to_owned())
+    }
+}
+
+/// Refuses what cannot have our trigger for some operations, by row or by statement, and says why.
+pub fn check_table(relid: pg_sys::Oid, operations: &[String], by_statement: bool) -> Result<()> {
     // SAFETY: a look-up in the catalog; the name is copied.
     let name = unsafe {
         let name = pg_sys::get_rel_name(relid);
@@ -19,6 +32,20 @@ pub fn check_table(relid: pg_sys::Oid) -> Result<()> {
         .with_detail("The table was dropped meanwhile, or on_table was given as a number.")
         .with_hint("Give on_table => 'schema.table'."));
     };
+    match reason(relid, operations, by_statement)? {
+        None => Ok(()),
+        Some(Reason(why, hint)) => Err(Error::refused(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("changes of \"{name}\" cannot be captured: {why}"),
+        )
+        .with_detail(
+            "Rules and triggers are on ordinary, unlogged, partitioned and foreign tables, and on views with INSTEAD OF triggers.",
+        )
+        .with_hint(hint)),
+    }
+}
+
+fn reason(relid: pg_sys::Oid, operations: &[String], by_statement: bool) -> Result<Option<Reason>> {
     // SAFETY: look-ups in the catalog of a relation that is there.
     let (kind, persistence, schema) = unsafe {
         (
@@ -27,38 +54,69 @@ pub fn check_table(relid: pg_sys::Oid) -> Result<()> {
             pg_sys::get_rel_namespace(relid),
         )
     };
-    let refuse = |reason: &str, hint: &str| {
-        let message = format!("a rule cannot be on \"{name}\": {reason}");
-        Err(Error::refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
-            .with_detail("A rule has a row trigger, on an ordinary, unlogged or partitioned table.")
-            .with_hint(hint))
-    };
-    match kind {
-        b'r' | b'p' => {}
-        b'v' => return refuse("it is a view", "Make the rule on the tables below it."),
-        b'm' => {
-            return refuse("it is a materialized view", "Make the rule on the tables below it.");
-        }
-        b'f' => {
-            let hint = "Its changes happen on another server: make the rule there.";
-            return refuse("it is a foreign table", hint);
-        }
-        _ => return refuse("it is not a table", "Rules are on tables and on events."),
-    }
-    if persistence == b't' {
-        let hint = "It ends with your session: use an ordinary or an unlogged table.";
-        return refuse("it is a temporary table", hint);
-    }
     // SAFETY: look-ups in the catalog.
-    let ours = unsafe {
+    let is_system = unsafe {
         pg_sys::IsCatalogRelationOid(relid)
             || schema == pg_sys::get_namespace_oid(c"automate".as_ptr(), true)
             || schema == pg_sys::get_namespace_oid(c"information_schema".as_ptr(), true)
     };
-    if ours {
-        return refuse("it is a system table", "Rules are on your own tables and on events.");
+    if is_system {
+        let hint = "Use your own tables, or events.";
+        return Ok(Some(Reason::new("it is a system table", hint)));
     }
-    Ok(())
+    let truncates = operations.iter().any(|operation| operation == "truncate");
+    Ok(match kind {
+        b'f' if truncates && !FOREIGN_TRUNCATE => {
+            let hint = "Its triggers on TRUNCATE come with PostgreSQL 16: leave truncate out.";
+            Some(Reason::new("it is a foreign table, which has no triggers on TRUNCATE", hint))
+        }
+        b'r' | b'p' | b'f' if persistence != b't' => None,
+        b'v' if by_statement => {
+            let hint = "Leave level out, or use the tables below it.";
+            Some(Reason::new("it is a view, whose triggers see rows only", hint))
+        }
+        b'v' if persistence != b't' => reason_of_view(relid, operations)?,
+        b'r' | b'p' | b'v' => {
+            let hint = "It ends with your session: use one that is not temporary.";
+            Some(Reason::new("it is temporary", hint))
+        }
+        b'm' => {
+            let hint = "REFRESH fires no triggers: use the tables below it.";
+            Some(Reason::new("it is a materialized view", hint))
+        }
+        _ => Some(Reason::new("it is not a table", "Use tables, views or events.")),
+    })
+}
+
+/// A view's writes are done by its INSTEAD OF triggers. Ours beside none of them would swallow
+/// what PostgreSQL does by itself for a simple view.
+fn reason_of_view(relid: pg_sys::Oid, operations: &[String]) -> Result<Option<Reason>> {
+    if operations.iter().any(|operation| operation == "truncate") {
+        let hint = "Make a trigger on truncate on the tables below it.";
+        return Ok(Some(Reason::new("a view is not truncated", hint)));
+    }
+    let missing: Vec<String> = as_extension(|own| {
+        let rows = own.run(
+            "SELECT o.operation
+             FROM (VALUES ('insert', 4), ('delete', 8), ('update', 16)) AS o(operation, bit)
+             WHERE o.operation = ANY ($2) AND NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_trigger AS t
+                 WHERE t.tgrelid = $1 AND t.tgtype & 64 <> 0 AND t.tgtype & o.bit <> 0
+                   AND t.tgfoid <> 'automate.capture()'::pg_catalog.regprocedure)
+             ORDER BY o.bit",
+            &[relid.into(), operations.to_vec().into()],
+        )?;
+        Ok((0..rows.len()).filter_map(|i| rows.get(i, 1)).collect())
+    })?;
+    Ok((!missing.is_empty()).then(|| {
+        Reason(
+            "it is a view without an INSTEAD OF trigger",
+            format!(
+                "Use the tables below it, or make its INSTEAD OF trigger for {} first.",
+                missing.join(" and ")
+            ),
+        )
+    }))
 }
 
 /// The owner of a rule that sets a column must be allowed to write it himself.

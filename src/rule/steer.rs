@@ -1,7 +1,7 @@
 //! Removing rules and switching them on and off.
 
 use super::look::sides;
-use super::rights::check_rights;
+use super::rights::{check_rights, check_table};
 use super::{before, cache, document, evaluate, expression, fault, inline, read, store};
 use crate::audit::{self, Entry};
 use crate::error::{Error, Result, shown};
@@ -85,6 +85,7 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
     let found = as_extension(|own| find(own, user, name))?;
     refuse_draft(&found)?;
     if let Some(table) = found.table {
+        check_table(table, &found.operations, false)?;
         check_rights(table, found.owner)?;
         let sides = sides(&found.operations);
         let path =
@@ -149,16 +150,26 @@ fn note(
     audit::record(own, &Entry { kind: "rule", object, name, owner, action, by, old, new: None })
 }
 
-/// Says of rules whose table was dropped that they are broken.
+const TABLE_DROPPED: &str = "its table was dropped";
+
+macro_rules! disown {
+    ($noun:literal) => {
+        concat!(
+            "UPDATE automate.",
+            $noun,
+            " SET status = 'broken', last_error = $1,
+                  last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
+             WHERE on_table IS NOT NULL AND status = 'active'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)
+             RETURNING id, owner::pg_catalog.oid, name"
+        )
+    };
+}
+
+/// Says of rules and data triggers whose table was dropped that they are broken.
 pub fn disown_dropped_tables(own: &Own) -> Result<()> {
-    const REASON: &str = "its table was dropped";
-    let rows = own.run(
-        "UPDATE automate.rule SET status = 'broken', last_error = $1,
-                last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
-         WHERE on_table IS NOT NULL AND status = 'active'
-           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)
-         RETURNING id, owner::pg_catalog.oid, name",
-        &[REASON.into()],
-    )?;
-    fault::note_broken(own, &rows, REASON)
+    let rules = own.run(disown!("rule"), &[TABLE_DROPPED.into()])?;
+    fault::note_broken(own, "rule", &rules, TABLE_DROPPED)?;
+    let triggers = own.run(disown!("trigger"), &[TABLE_DROPPED.into()])?;
+    fault::note_broken(own, "trigger", &triggers, TABLE_DROPPED)
 }

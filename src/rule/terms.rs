@@ -18,6 +18,8 @@ pub const ON_ERROR: [&str; 2] = ["skip", "fail"];
 pub struct Terms {
     /// Attribute numbers: an update counts only if one of these columns changed. Empty: any.
     pub columns: Vec<i16>,
+    /// Also what a replica applies counts.
+    pub on_replica: bool,
     /// The rules behind it do not see a change that it matches.
     pub stop: bool,
     /// An error in the condition is the writer's.
@@ -29,10 +31,16 @@ pub struct Terms {
 impl Terms {
     /// True when a change that matches the condition counts.
     pub fn hold(&self, change: &Change) -> bool {
-        self.is_valid()
+        self.is_due()
             && (change.operation != UPDATE
                 || self.columns.is_empty()
                 || self.columns.iter().any(|column| has_changed(change, *column)))
+    }
+
+    /// True when anything counts now: it is valid, and the session does not apply what another
+    /// server has done, or that counts, too.
+    pub fn is_due(&self) -> bool {
+        self.is_valid() && (self.on_replica || !is_replica())
     }
 
     fn is_valid(&self) -> bool {
@@ -45,8 +53,14 @@ impl Terms {
     }
 }
 
+/// True while the session applies what another server has done.
+fn is_replica() -> bool {
+    // SAFETY: reads a process-local variable.
+    unsafe { pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 }
+}
+
 /// True when an update changed the value of a column, byte for byte.
-fn has_changed(change: &Change, number: i16) -> bool {
+pub(super) fn has_changed(change: &Change, number: i16) -> bool {
     let index = number as usize - 1;
     // SAFETY: both slots hold a row of the relation, which has the column: its number was looked
     // up when the rules were loaded, and a change of the table loads them anew.

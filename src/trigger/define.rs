@@ -6,6 +6,7 @@ use crate::noun::TRIGGER;
 use crate::rule::columns::TableColumns;
 use crate::rule::condition::check_event_condition;
 use crate::rule::expression::{self, Sides};
+use crate::rule::membership::{self, Crossing};
 use crate::rule::rights::{check_rights, check_table};
 use crate::rule::{look, terms};
 use crate::spi::as_extension;
@@ -124,9 +125,13 @@ fn check_data(
     checked: &mut Checked,
 ) -> Result<()> {
     let relid = d.on_table.unwrap_or(pg_sys::InvalidOid);
-    check_table(relid)?;
-    check_rights(relid, owner)?;
     let operations = operations(d, options)?;
+    check_table(relid, &operations, options.level == Level::Statement)?;
+    check_rights(relid, owner)?;
+    let crossing = crossing(options.when);
+    if let Some(crossing) = crossing {
+        membership::check_operations(crossing, &operations)?;
+    }
     check_rows(d, options, &operations)?;
     if let Some(columns) = &d.columns {
         if !operations.iter().any(|o| o == "update") {
@@ -145,10 +150,22 @@ fn check_data(
     if let Some(text) = checked.generated.as_deref().or(d.condition.as_deref()) {
         let path =
             CString::new(checked.path.as_str()).map_err(|e| Error::Internal(e.to_string()))?;
-        expression::check(relid, text, sides, &path)?;
+        match crossing {
+            Some(_) => membership::check(relid, text, &path)?,
+            None => expression::check(relid, text, sides, &path)?,
+        }
     }
     checked.operations = Some(operations);
     Ok(())
+}
+
+/// The way in which rows cross the condition, if that is what counts.
+fn crossing(when: When) -> Option<Crossing> {
+    match when {
+        When::Matches => None,
+        When::Enters => Some(Crossing::Enters),
+        When::Leaves => Some(Crossing::Leaves),
+    }
 }
 
 /// The rows that a condition sees. One that a row enters or leaves is asked of a row by itself.

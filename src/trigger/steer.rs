@@ -5,12 +5,12 @@ use super::known::{self, Known};
 use super::store::tell_table;
 use crate::error::{Error, Result};
 use crate::rule::expression;
-use crate::rule::rights::check_rights;
+use crate::rule::rights::{check_rights, check_table};
 use crate::spi::own::as_role;
 use crate::spi::{Own, as_extension};
 use crate::task::when;
 use crate::wake;
-use automate_core::trigger::{Kind, Options};
+use automate_core::trigger::{Kind, Level, Options};
 use pgrx::prelude::*;
 
 /// Most subscribers that a refusal names.
@@ -68,6 +68,7 @@ pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
 pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
     let found = as_extension(|own| known::find(own, user, name))?;
     if let (Some(table), Options::Data(options)) = (found.table, &found.options) {
+        check_table(table, &found.operations, options.level == Level::Statement)?;
         check_rights(table, found.owner)?;
         if let Some(text) = &found.condition {
             let sides = sides(&found.operations, options.when);
@@ -108,16 +109,4 @@ fn next(found: &Known) -> Result<Option<pgrx::datum::TimestampWithTimeZone>> {
         }
         _ => Ok(None),
     }
-}
-
-/// Says of triggers whose table was dropped that they are broken.
-pub fn disown_dropped_tables(own: &Own) -> Result<()> {
-    own.run(
-        "UPDATE automate.trigger SET status = 'broken', last_error = 'its table was dropped',
-                last_error_at = pg_catalog.now(), updated_at = pg_catalog.now()
-         WHERE on_table IS NOT NULL AND status = 'active'
-           AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = on_table)",
-        &[],
-    )?;
-    Ok(())
 }

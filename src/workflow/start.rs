@@ -56,7 +56,7 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     let put = own.run(
         "WITH r AS (
             INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent)
-            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10)
             ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
             RETURNING id)
          INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
