@@ -6,6 +6,12 @@ AS 'MODULE_PATHNAME', 'automate_capture';
 COMMENT ON FUNCTION automate.capture() IS
 'The one row trigger of a table with rules or data triggers: evaluates their conditions on the changed row, queues the matches of rules and records the events of triggers. Made and removed by automate.keep_capture.';
 
+CREATE FUNCTION automate.capture_before() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_capture_before';
+COMMENT ON FUNCTION automate.capture_before() IS
+'The trigger of a table with rules before the write: evaluates their conditions on the row that is to be written, sets its columns or refuses it. Made and removed by automate.keep_capture.';
+
 CREATE FUNCTION automate.capture_statement() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_capture_statement';
@@ -21,11 +27,11 @@ WITH RECURSIVE above AS (
     SELECT relation::oid AS oid
     UNION SELECT i.inhparent FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.oid),
 asked AS (
-    SELECT r.on_table = relation AS is_own, o AS operation, false AS by_statement, false AS on_replica
+    SELECT r.on_table = relation AS is_own, r.timing, o AS operation, false AS by_statement, false AS on_replica
     FROM automate.rule AS r, unnest(r.operations) AS o
-    WHERE r.on_table::oid IN (SELECT a.oid FROM above AS a) AND r.timing = 'after'
+    WHERE r.on_table::oid IN (SELECT a.oid FROM above AS a)
     UNION ALL
-    SELECT t.on_table = relation, o, o = 'truncate' OR coalesce(t.options ->> 'level', '') = 'statement',
+    SELECT t.on_table = relation, 'after', o, o = 'truncate' OR coalesce(t.options ->> 'level', '') = 'statement',
            coalesce(t.options ->> 'fire_on_replica', '') = 'true'
     FROM automate.trigger AS t, unnest(t.operations) AS o
     WHERE t.on_table::oid IN (SELECT a.oid FROM above AS a)),
@@ -40,7 +46,15 @@ SELECT CASE WHEN c.relkind = 'p' THEN format('pg_automate_capture_%s', c.oid) EL
        'AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION automate.capture()',
        bool_or(a.on_replica), c.relispartition AND NOT bool_and(a.is_own)
 FROM asked AS a, pg_class AS c
-WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'f') AND NOT a.by_statement
+WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'f') AND a.timing = 'after' AND NOT a.by_statement
+GROUP BY c.oid, c.relkind, c.relispartition
+UNION ALL
+-- Triggers of one kind run in the order of their names: the rules judge the row that the table's own have made.
+SELECT CASE WHEN c.relkind = 'p' THEN format('zz_pg_automate_decide_%s', c.oid) ELSE 'zz_pg_automate_decide' END, 31,
+       'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION automate.capture_before()',
+       false, c.relispartition AND NOT bool_and(a.is_own)
+FROM asked AS a, pg_class AS c
+WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'f') AND a.timing = 'before' AND (a.is_own OR c.relispartition)
 GROUP BY c.oid, c.relkind, c.relispartition
 UNION ALL
 -- Named to be the last: what it is given is what the triggers before it agreed upon.
@@ -48,7 +62,7 @@ SELECT '~pg_automate_capture', 65 + sum(DISTINCT b.bit)::integer,
        format('INSTEAD OF %s ON %%s FOR EACH ROW EXECUTE FUNCTION automate.capture()', string_agg(DISTINCT upper(b.operation), ' OR ')),
        false, false
 FROM asked AS a JOIN bit AS b USING (operation), handled AS h, pg_class AS c
-WHERE c.oid = relation AND c.relkind = 'v' AND NOT a.by_statement AND h.bits & b.bit <> 0
+WHERE c.oid = relation AND c.relkind = 'v' AND a.timing = 'after' AND NOT a.by_statement AND h.bits & b.bit <> 0
 HAVING count(*) > 0
 UNION ALL
 -- PostgreSQL counts the rows of a statement only for a trigger that could read them.
@@ -85,7 +99,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT t.tgname::text, t.tgtype::integer, t.tgenabled FROM pg_trigger AS t
 WHERE t.tgrelid = relation AND t.tgparentid = 0
-  AND t.tgfoid IN ('automate.capture()'::regprocedure, 'automate.capture_statement()'::regprocedure)
+  AND t.tgfoid IN ('automate.capture()'::regprocedure, 'automate.capture_before()'::regprocedure,
+                   'automate.capture_statement()'::regprocedure)
 $$;
 COMMENT ON FUNCTION automate.our_triggers(regclass) IS
 'For automate.keep_capture: our triggers that a table has of itself.';
@@ -115,7 +130,8 @@ BEGIN
     FOR part IN SELECT f.relid, t.tgname AS name, w.always FROM automate.capture_family(relation) AS f, automate.wanted_captures(f.relid) AS w,
                        pg_trigger AS t
                 WHERE t.tgrelid = f.relid AND t.tgtype = w.bits AND t.tgenabled = CASE WHEN w.always THEN 'O' ELSE 'A' END
-                  AND t.tgfoid IN ('automate.capture()'::regprocedure, 'automate.capture_statement()'::regprocedure)
+                  AND t.tgfoid IN ('automate.capture()'::regprocedure, 'automate.capture_before()'::regprocedure,
+                   'automate.capture_statement()'::regprocedure)
                 ORDER BY f.level, f.relid, t.tgname LOOP
         EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', part.relid, CASE WHEN part.always THEN 'ALWAYS' ELSE '' END, part.name);
     END LOOP;

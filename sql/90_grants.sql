@@ -18,7 +18,7 @@ INSERT INTO automate.privilege (level, object)
 SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
     'job', 'job_history', 'role_limit', 'enqueue_sql', 'retry_job', 'cancel_job', 'worker_trouble', 'worker_trouble_json',
-    'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
+    'event', 'emit_event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'trigger_stats', 'counted', 'create_rule', 'alter_rule', 'drop_rule', 'enable_rule', 'disable_rule',
     'rule_test', 'add_rule_test', 'drop_rule_test', 'test_rule', 'test_rule_json', 'backtest_rule', 'backtest_rule_json', 'explain_rule', 'explain_rule_json',
     'rule_conflicts', 'rule_conflicts_json',
     'create_trigger', 'alter_trigger', 'drop_trigger', 'enable_trigger', 'disable_trigger', 'evaluate_triggers', 'evaluate_triggers_json', 'test_trigger', 'test_trigger_json',
@@ -50,7 +50,7 @@ UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',
-    'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
+    'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'trigger_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_instant', 'workflow', 'workflow_version',
     'audit', 'rule_audit', 'rule_version', 'backtest_progress',
     'run', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
 UNION ALL

@@ -42,11 +42,15 @@ extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trig
 extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_calls"]);
 extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
-extension_sql_file!("../sql/26_rule_before.sql", name = "rule_before", requires = ["capture"]);
-extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["rule_before"]);
+extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["capture"]);
 extension_sql_file!("../sql/27_rule_insight.sql", name = "insight", requires = ["versions"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["insight"]);
-extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["rule_stats"]);
+extension_sql_file!(
+    "../sql/28_trigger_stats.sql",
+    name = "trigger_stats",
+    requires = ["rule_stats"]
+);
+extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["trigger_stats"]);
 extension_sql_file!("../sql/271_evaluate.sql", name = "evaluate", requires = ["rule_test"]);
 extension_sql_file!("../sql/272_decision.sql", name = "decision", requires = ["evaluate"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);

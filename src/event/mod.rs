@@ -1,5 +1,6 @@
 //! Events: what was told to the database by `emit_event`, rules and workflows.
 
+pub mod bulk;
 mod envelope;
 pub mod order;
 pub mod receive;
@@ -28,6 +29,7 @@ const MAX_NAME: usize = 256;
 const BATCH: i64 = 10_000;
 
 /// A rule that hears an event.
+#[derive(Clone)]
 pub struct Listener {
     rule: Uuid,
     name: String,
@@ -149,7 +151,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         if let Some(id) = trigger {
             let name = source.and_then(|source| source.strip_prefix("trigger:"));
             let teller = tell::Teller { id, name: name.unwrap_or_default(), owner };
-            tell::followers(own, &teller, &event, place)?;
+            tell::tell_followers(own, &teller, &event, place)?;
         }
         hearers.iter().try_for_each(|hearer| hearer.hear(own, &event, place))?;
         Ok(id)

@@ -1,5 +1,6 @@
 //! The queue: putting work in, taking it out, recording what became of it.
 
+pub mod bulk;
 pub mod claim;
 pub mod due;
 pub mod enqueue;

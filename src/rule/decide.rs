@@ -3,7 +3,7 @@
 use super::cache::{self, Condition, INSERT, Rule, Rules, Test, Timing, UPDATE};
 use super::capture::{self, Change};
 use super::inline::{Assign, Deed};
-use super::{context, expression};
+use super::{context, expression, tally};
 use crate::error::{Error, Failure, Result};
 use crate::spi::own::as_role;
 use crate::spi::step;
@@ -106,6 +106,7 @@ fn decide(change: Change, tuple: pg_sys::HeapTuple) -> Result<Verdict> {
     if rules.operations & change.operation == 0 || change.is_idle() {
         return Ok(Verdict::Row(tuple));
     }
+    tally::touch(&rules);
     let mut next = 0;
     while let Some(index) = next_candidate(&rules, &row, next) {
         next = index + 1;
@@ -113,7 +114,14 @@ fn decide(change: Change, tuple: pg_sys::HeapTuple) -> Result<Verdict> {
         if !rule.terms.hold(&row.change) {
             continue;
         }
-        match apply(&rules, rule, row) {
+        if matches!(rule.condition, Condition::Guarded(_)) {
+            rules.tally.evaluated_one(index);
+        }
+        let applied = apply(&rules, rule, row);
+        if let Ok(Some(_)) = applied {
+            rules.tally.matched(&[index]);
+        }
+        match applied {
             Ok(None) => continue,
             Ok(Some(Step::Row(changed))) => row = changed,
             Ok(Some(Step::Reject(row, rejection))) => {
@@ -156,6 +164,7 @@ fn next_candidate(rules: &Rules, row: &Row, from: u32) -> Option<u32> {
     let (list, count, operation) = (tests.as_ptr(), tests.len(), row.change.operation);
     // SAFETY: an array of that length. Only plain values are in the guarded frame.
     let found = pg::guarded(|| unsafe { first_match(list, count, operation, econtext) });
+    rules.tally.evaluated(&tests[..count.min(found + 1)], operation);
     tests.get(found).map(|test| test.rule).or(guarded)
 }
 

@@ -5,46 +5,43 @@ use super::cache::{DELETE, Rule, Rules, UPDATE};
 use super::capture::{self, Change};
 use super::data_trigger::{Firing, Form};
 use super::matched::{self, Documents};
-use super::terms;
+use super::{pending, terms};
 use crate::error::{Failure, Result};
 use crate::event::{self, Emission};
+use crate::guc;
 use crate::spi::step;
-use crate::{guc, pg};
 use automate_core::json::members;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 use std::ffi::CStr;
+use std::fmt::Write;
+use std::rc::Rc;
 
 /// Records an event for each data trigger that fired.
-pub fn put(rules: &Rules, fires: &[u32], change: &Change) -> Result<()> {
+pub fn put(rules: &Rc<Rules>, fires: &[u32], change: &Change) -> Result<()> {
     let Some(first) = fires.first().map(|fire| &rules.rules[*fire as usize]) else { return Ok(()) };
-    let writer = pg::role_name(pg::current_user());
-    let mut event =
-        matched::envelope(rules, change.operation, change.partition(rules), writer.as_deref());
-    event.insert("key".into(), key(rules, change));
-    let changed = changed(change);
-    if let Some(changed) = &changed {
-        event.insert("changed".into(), json!(changed));
-    }
     let (documents, failure) = matched::documents(rules, first, change);
     if let Some(failure) = failure {
         capture::pass_over(rules, fires[0], failure)?;
     }
-    let seen = Seen { event, changed, documents };
+    let common = matched::common(rules, change, documents.truncated);
+    let seen = Seen { common, key: key(rules, change), changed: changed(change), documents };
     for fire in fires {
         let rule = &rules.rules[*fire as usize];
         let Some(firing) = &rule.firing else { continue };
-        let text = seen.payload(firing.form);
-        let recorded = match text.len() > guc::max_payload_bytes() {
-            true => record(rules, rule, firing, &seen.keys(change).payload(firing.form)),
-            false => record(rules, rule, firing, &text),
-        };
-        let Err(failure) = recorded else { continue };
+        let mut text = seen.payload(firing.form);
+        if text.len() > guc::max_payload_bytes() {
+            text = seen.keys(rules, change).payload(firing.form);
+        }
+        if !rules.delicate {
+            pending::add(rules, *fire, text)?;
+            continue;
+        }
+        let Err(failure) = record(rules, rule, firing, &text) else { continue };
         capture::pass_over(rules, *fire, failure)?;
         // What jsonb refuses is in the rows: their keys are told at least.
-        if rules.delicate
-            && let Err(again) = record(rules, rule, firing, &seen.keys(change).payload(firing.form))
-        {
+        let keys = seen.keys(rules, change).payload(firing.form);
+        if let Err(again) = record(rules, rule, firing, &keys) {
             capture::pass_over(rules, *fire, again)?;
         }
     }
@@ -76,7 +73,9 @@ pub fn record(
 
 /// A change as its events tell it.
 struct Seen {
-    event: Map<String, Value>,
+    /// What all events of the statement have in common, an object.
+    common: Rc<str>,
+    key: Value,
     /// Of an update the columns that it changed.
     changed: Option<Vec<String>>,
     documents: Documents,
@@ -85,31 +84,32 @@ struct Seen {
 impl Seen {
     /// The payload, in which the rows stand as PostgreSQL wrote them: our numbers are coarser.
     fn payload(&self, form: Form) -> String {
-        let mut event = self.event.clone();
-        if self.documents.truncated {
-            event.insert("truncated".into(), json!(true));
+        let mut text = String::with_capacity(
+            self.common.len() + self.documents.new.len() + self.documents.old.len() + 200,
+        );
+        text.push_str(self.common.strip_suffix('}').unwrap_or_default());
+        // Writing to a String cannot fail.
+        let _ = write!(text, ",\"key\":{}", self.key);
+        if let Some(changed) = &self.changed {
+            let _ = write!(text, ",\"changed\":{}", json!(changed));
         }
-        let mut text = Value::Object(event).to_string();
         if form != Form::Key {
-            text.pop();
-            let rows = [("new", &self.documents.new), ("old", &self.documents.old)];
-            for (side, row) in rows {
-                let row = match (form, &self.changed) {
+            for (side, row) in [("new", &self.documents.new), ("old", &self.documents.old)] {
+                let reduced = match (form, &self.changed) {
                     (Form::Changed, Some(changed)) => self.reduced(row, changed),
                     _ => None,
-                }
-                .unwrap_or_else(|| row.clone());
-                text.push_str(&format!(",\"{side}\":{row}"));
+                };
+                let _ = write!(text, ",\"{side}\":{}", reduced.as_ref().unwrap_or(row));
             }
-            text.push('}');
         }
+        text.push('}');
         text
     }
 
     /// The columns of a row that changed, and those of the key.
     fn reduced(&self, row: &str, changed: &[String]) -> Option<String> {
         let columns = members(row)?;
-        let is_key = |name: &String| self.event["key"].get(name).is_some();
+        let is_key = |name: &String| self.key.get(name).is_some();
         let kept = columns.into_iter().filter(|(name, _)| changed.contains(name) || is_key(name));
         let parts: Vec<String> =
             kept.map(|(name, value)| format!("{}:{value}", Value::String(name))).collect();
@@ -117,8 +117,10 @@ impl Seen {
     }
 
     /// The same with the keys of the rows in their places.
-    fn keys(&self, change: &Change) -> Seen {
-        Seen { event: self.event.clone(), changed: None, documents: matched::key_only(change) }
+    fn keys(&self, rules: &Rc<Rules>, change: &Change) -> Seen {
+        let common = matched::common(rules, change, true);
+        let documents = matched::key_only(change);
+        Seen { common, key: self.key.clone(), changed: None, documents }
     }
 }
 

@@ -204,7 +204,7 @@ fn payload(rules: &Rc<Rules>, rule: &Rule, change: &Change, documents: &Document
 }
 
 /// The change as rules' actions see it in `event`; the same for all rows of a statement.
-fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
+pub(super) fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
     let (round, writer) = (pending::round(), pg::current_user());
     let set = Rc::as_ptr(rules) as usize;
     let Change { operation, part, .. } = *change;

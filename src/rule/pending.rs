@@ -6,10 +6,12 @@
 //! matches are forgotten, and only those are written in it.
 
 use super::cache::{Rule, Rules};
+use super::cause;
 use crate::error::Result;
+use crate::queue::bulk::Bulk;
 use crate::spi::{Own, as_extension};
-use crate::{pg, wake};
-use pgrx::datum::DatumWithOid;
+use crate::trigger::tell::Teller;
+use crate::{event, pg};
 use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,15 +28,21 @@ struct Group {
     rules: Rc<Rules>,
     rule: u32,
     subtransaction: pg_sys::SubTransactionId,
+    /// What caused the changes.
+    cause: Option<Uuid>,
+    depth: i32,
     ids: Vec<Uuid>,
     payloads: Vec<String>,
 }
 
+/// What tells groups apart: the address of the set, the rule's number in it, the subtransaction and
+/// the cause.
+type Key = (usize, u32, pg_sys::SubTransactionId, Option<Uuid>, i32);
+
 #[derive(Default)]
 struct Pending {
     groups: Vec<Group>,
-    /// Where the group of a rule is, by the address of its set, its number and the subtransaction.
-    places: HashMap<(usize, u32, pg_sys::SubTransactionId), usize>,
+    places: HashMap<Key, usize>,
     count: usize,
     bytes: usize,
 }
@@ -58,7 +66,8 @@ pub fn is_any() -> bool {
     IS_ANY.get()
 }
 
-/// Gathers a match; `payload` is the JSON that its job is given.
+/// Gathers a match; `payload` is the JSON that its job is given, or that the event of a trigger
+/// tells.
 pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
     register();
     // SAFETY: reads a process-local variable.
@@ -67,13 +76,16 @@ pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
         let Pending { groups, places, count, bytes } = pending;
         *count += 1;
         *bytes += payload.len();
-        let key = (Rc::as_ptr(rules) as usize, rule, subtransaction);
+        let (cause, depth) = (cause::rule(), cause::depth());
+        let key = (Rc::as_ptr(rules) as usize, rule, subtransaction, cause, depth);
         let place = *places.entry(key).or_insert_with(|| {
             let rules = rules.clone();
             groups.push(Group {
                 rules,
                 rule,
                 subtransaction,
+                cause,
+                depth,
                 ids: Vec::new(),
                 payloads: Vec::new(),
             });
@@ -109,8 +121,7 @@ fn take(wanted: impl Fn(&Group) -> bool) -> Vec<Group> {
         pending.count = left.iter().map(|group| group.ids.len()).sum();
         pending.bytes = left.iter().flat_map(|group| &group.payloads).map(String::len).sum();
         for (place, group) in left.iter().enumerate() {
-            let key = (Rc::as_ptr(&group.rules) as usize, group.rule, group.subtransaction);
-            pending.places.insert(key, place);
+            pending.places.insert(group.key(), place);
         }
         IS_ANY.set(!left.is_empty());
         pending.groups = left;
@@ -119,66 +130,36 @@ fn take(wanted: impl Fn(&Group) -> bool) -> Vec<Group> {
 }
 
 impl Group {
+    fn key(&self) -> Key {
+        let set = Rc::as_ptr(&self.rules) as usize;
+        (set, self.rule, self.subtransaction, self.cause, self.depth)
+    }
+
     fn rule(&self) -> &Rule {
         &self.rules.rules[self.rule as usize]
     }
 
+    /// Queues what a rule is to do, or records what a trigger saw.
     fn write(&self, own: &Own) -> Result<()> {
         let rule = self.rule();
-        let ids: Vec<pgrx::Uuid> =
-            self.ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect();
-        own.run(
-            "INSERT INTO automate.job (id, kind, status, owner, priority, run_at, max_attempts, lane,
-                                       source, search_path, payload)
-             SELECT m.id, 'rule', 'ready', $3, $4, pg_catalog.now(), $5, 's', $6, $7, m.payload
-             FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]),
-                             pg_catalog.unnest($2::pg_catalog.json[])) AS m(id, payload)",
-            &[
-                ids.into(),
-                json_array(&self.payloads),
-                rule.owner.into(),
-                rule.priority.into(),
-                super::ATTEMPTS.into(),
-                format!("rule:{}", rule.name).into(),
-                rule.search_path.to_string_lossy().into_owned().into(),
-            ],
-        )?;
-        wake::arm_role(rule.owner);
-        Ok(())
-    }
-}
-
-/// An array of json in the current memory context. The texts are JSON already: they are not read
-/// again.
-fn json_array(texts: &[String]) -> DatumWithOid<'static> {
-    // SAFETY: json is stored as text is; the array copies its members, whose length it reads from
-    // their headers.
-    unsafe {
-        let mut members: Vec<pg_sys::Datum> = texts
-            .iter()
-            .map(|text| {
-                let length = i32::try_from(text.len()).unwrap_or(0);
-                pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length))
-            })
-            .collect();
-        let count = i32::try_from(members.len()).unwrap_or(0);
-        let align = pg_sys::TYPALIGN_INT as std::ffi::c_char;
-        let json = pg_sys::JSONOID;
-        let array = pg_sys::construct_array(members.as_mut_ptr(), count, json, -1, false, align);
-        DatumWithOid::new(Made(pg_sys::Datum::from(array)), pg_sys::JSONARRAYOID)
-    }
-}
-
-/// An array of json that is a datum already.
-struct Made(pg_sys::Datum);
-
-impl IntoDatum for Made {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.0)
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::JSONARRAYOID
+        let Some(firing) = &rule.firing else {
+            let jobs = Bulk {
+                kind: "rule",
+                owner: rule.owner,
+                source: &format!("rule:{}", rule.name),
+                priority: rule.priority,
+                max_attempts: super::ATTEMPTS,
+                search_path: &rule.search_path.to_string_lossy(),
+            };
+            return jobs.put(own, &self.ids, &self.payloads);
+        };
+        let seen = event::bulk::Seen {
+            trigger: Teller { id: rule.id, name: &rule.name, owner: rule.owner },
+            event: &firing.event,
+            cause: self.cause,
+            depth: self.depth,
+        };
+        seen.record(own, &self.ids, &self.payloads)
     }
 }
 

@@ -1,15 +1,13 @@
 //! Doing what a rule says, for one match, in a session of its owner.
 
 use super::condition::Condition;
-use super::{cause, evaluate, fault};
+use super::{cause, evaluate, fault, tally};
 use crate::error::{Error, Failure, Result, shown};
 use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
 use crate::noun::RULE;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
-use crate::shmem::counter::Counts;
-use crate::shmem::registry;
 use crate::spi::{as_extension, statement};
 use crate::task::steer;
 use crate::workflow::{self, Start};
@@ -30,6 +28,8 @@ struct Ready {
     name: String,
     /// It is on events.
     hears: bool,
+    /// The trigger to which it is subscribed.
+    trigger: Option<Uuid>,
     /// Of a rule on events; a table's rule has been decided by its trigger.
     condition: Option<Condition>,
     actions: Vec<Action>,
@@ -70,10 +70,10 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     if let (Some(condition), false) = (&ready.condition, decided)
         && !condition.holds(&context["event"])?
     {
-        count(job, id, &ready, 0);
+        count(job, id, &ready, false);
         return Ok(Outcome::Succeeded(json!({"matched": false})));
     }
-    count(job, id, &ready, 1);
+    count(job, id, &ready, true);
     let depth = job.payload["depth"].as_i64().and_then(|d| i32::try_from(d).ok()).unwrap_or(1);
     let source = format!("rule:{}", ready.name);
     cause::within(id, depth, || -> Result<()> {
@@ -92,17 +92,18 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         }
         Ok(())
     })?;
+    if let Some(trigger) = ready.trigger {
+        tally::delay(trigger, event);
+    }
     let done = ready.actions.iter().filter(|a| a.moment() == Moment::Commit).count();
     Ok(Outcome::Succeeded(json!({"actions": done})))
 }
 
 /// Counts what a rule on events made of one, once for all attempts; a table's rules are counted by
 /// its trigger.
-fn count(job: &Job, id: Uuid, ready: &Ready, matched: u64) {
-    if let (Some(registry), true, 0) = (registry(), ready.hears, job.attempts) {
-        let last = if matched > 0 { pg::now() } else { 0 };
-        let counts = Counts { evaluated: 1, matched, skipped: 0, last };
-        registry.counters.add(pg::my_database(), id, counts);
+fn count(job: &Job, id: Uuid, ready: &Ready, is_match: bool) {
+    if ready.hears && job.attempts == 0 {
+        tally::count(id, is_match);
     }
 }
 
@@ -131,7 +132,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             "SELECT version, name, on_table IS NULL,
                     CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
                     CASE WHEN version <> $2 THEN actions::pg_catalog.text END,
-                    CASE WHEN version <> $2 THEN conditions::pg_catalog.text END
+                    CASE WHEN version <> $2 THEN conditions::pg_catalog.text END, on_trigger
              FROM automate.rule WHERE id = $1 AND owner = $3",
             &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), version.into(), me.into()],
         )?;
@@ -145,9 +146,10 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             rows.get::<String>(0, 4),
             rows.get::<String>(0, 5),
             rows.get::<String>(0, 6),
+            rows.get::<pgrx::Uuid>(0, 7).map(|id| Uuid::from_bytes(*id.as_bytes())),
         )))
     })?;
-    let Some((found, name, elsewhere, condition, actions, logic)) = row else {
+    let Some((found, name, elsewhere, condition, actions, logic, trigger)) = row else {
         READY.with_borrow_mut(|all| all.remove(&id));
         return Ok(None);
     };
@@ -160,6 +162,7 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
         version: found,
         name,
         hears: elsewhere,
+        trigger,
         condition: match elsewhere {
             true => Condition::read(condition, logic.as_deref())?,
             false => None,

@@ -1,7 +1,7 @@
 //! Whole statements, and TRUNCATE: one event for each, however many rows.
 
 use super::cache::{self, DELETE, INSERT, Rules, TRUNCATE, UPDATE};
-use super::{capture, cause, fired, matched};
+use super::{capture, cause, fired, matched, tally};
 use crate::error::{Error, Result};
 use crate::spi::as_extension;
 use crate::{guc, pg};
@@ -128,6 +128,7 @@ impl Statement {
         let text = Value::Object(event).to_string();
         for fire in fires {
             let rule = &rules.rules[fire as usize];
+            tally::count(rule.id, true);
             if let Some(firing) = &rule.firing
                 && let Err(failure) = fired::record(rules, rule, firing, &text)
             {

@@ -36,13 +36,21 @@ const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owne
             EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
             EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, EXCLUDED.version, 0, NULL, NULL, pg_catalog.now())";
 
-/// Gives a table the trigger that rules of that timing want, or takes it away if none wants it.
+/// Gives a table the trigger that rules of that timing want, or takes it away if none wants it. A
+/// table that has it, and still has such rules, is not looked at again: there may be thousands.
 pub fn keep_trigger(own: &Own, table: pg_sys::Oid, is_before: bool) -> Result<()> {
-    let sql = match is_before {
-        true => "SELECT automate.keep_decide($1::pg_catalog.oid)",
-        false => "SELECT automate.keep_capture($1::pg_catalog.oid)",
+    let (timing, function) = match is_before {
+        true => ("before", "automate.capture_before()"),
+        false => ("after", "automate.capture()"),
     };
-    own.run(sql, &[table.into()]).map(|_| ())
+    own.run(
+        "SELECT automate.keep_capture(c.oid) FROM pg_class AS c
+         WHERE c.oid = $1 AND (c.relkind = 'v' OR
+               EXISTS (SELECT FROM automate.rule AS r WHERE r.on_table = $1 AND r.timing = $2) <>
+               EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = $1 AND t.tgfoid = $3::regprocedure))",
+        &[table.into(), timing.into(), function.into()],
+    )
+    .map(|_| ())
 }
 
 /// Writes a rule, or another version of it, and tells every session.

@@ -1,17 +1,27 @@
 //! What the rules of a table did in this transaction, on its way to the counters in shared memory.
 
 use super::cache::{Rules, Test};
+use crate::error::Result;
 use crate::pg;
 use crate::shmem::counter::Counts;
 use crate::shmem::registry;
+use crate::spi::Own;
+use chrono::DateTime;
 use pgrx::prelude::*;
+use serde_json::Value;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::rc::Rc;
+use uuid::Uuid;
 
 thread_local! {
     /// The sets of which something is to be told.
     static TOUCHED: RefCell<Vec<Rc<Rules>>> = const { RefCell::new(Vec::new()) };
+    /// What was counted of rules and triggers that are in no set.
+    static LOOSE: RefCell<Vec<(Uuid, Counts)>> = const { RefCell::new(Vec::new()) };
+    /// Of the coordinator: whose counters there were when it last looked.
+    static COUNTED: RefCell<HashSet<u64>> = RefCell::default();
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -70,11 +80,46 @@ pub fn touch(rules: &Rc<Rules>) {
     if rules.tally.is_touched.replace(true) {
         return;
     }
+    register();
+    TOUCHED.with_borrow_mut(|touched| touched.push(rules.clone()));
+}
+
+/// Counts that the condition of a rule or trigger that is in no set was evaluated, and whether it
+/// was true.
+pub fn count(id: Uuid, is_match: bool) {
+    register();
+    let counts = Counts { evaluated: 1, matched: u64::from(is_match), ..Counts::default() };
+    LOOSE.with_borrow_mut(|loose| loose.push((id, counts)));
+}
+
+/// Counts how long it took from an event until a subscriber of the trigger was done with it.
+pub fn delay(trigger: Uuid, event: &Value) {
+    let at = event["at"].as_str().and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+    if let (Some(at), Some(registry)) = (at, registry()) {
+        let us = pg::now() - (at.timestamp_micros() - pg::EPOCH_S * 1_000_000);
+        registry.counters.add_delay(pg::my_database(), trigger, us);
+    }
+}
+
+/// Frees the counters of rules and triggers that are no more; for the coordinator.
+pub fn forget_dropped(own: &Own) -> Result<()> {
+    let rows =
+        own.run("SELECT id FROM automate.rule UNION ALL SELECT id FROM automate.trigger", &[])?;
+    let id = |row| rows.get::<pgrx::Uuid>(row, 1).map(|id| Uuid::from_bytes(*id.as_bytes()));
+    let known: Vec<Uuid> = (0..rows.len()).filter_map(id).collect();
+    if let Some(registry) = registry() {
+        COUNTED.with_borrow_mut(|was| {
+            registry.counters.forget_others(pg::my_database(), &known, was);
+        });
+    }
+    Ok(())
+}
+
+fn register() {
     if !REGISTERED.replace(true) {
         // SAFETY: registered once per backend, for its life; the function is ours and static.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), pg::NO_ARG) };
     }
-    TOUCHED.with_borrow_mut(|touched| touched.push(rules.clone()));
 }
 
 #[pg_guard]
@@ -84,28 +129,35 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     if committed || event == XACT_EVENT_ABORT {
         let touched = TOUCHED.with(|t| t.try_borrow_mut().map(|mut t| std::mem::take(&mut *t)));
         for rules in touched.unwrap_or_default() {
-            tell(&rules, committed);
+            tell_set(&rules, committed);
+        }
+        let loose = LOOSE.with(|l| l.try_borrow_mut().map(|mut l| std::mem::take(&mut *l)));
+        for (id, counts) in loose.unwrap_or_default() {
+            tell(id, counts, committed);
         }
     }
 }
 
-/// Adds what was counted to the counters. What was rolled back was evaluated, but did not match.
-fn tell(rules: &Rules, committed: bool) {
+fn tell_set(rules: &Rules, committed: bool) {
     let tally = &rules.tally;
     tally.is_touched.set(false);
-    // SAFETY: reads a process-local variable.
-    let now = unsafe { pg_sys::GetCurrentTransactionStopTimestamp() };
     let mut counts = tally.counts.borrow_mut();
     for index in tally.changed.borrow_mut().drain(..) {
-        let mut counted = std::mem::take(&mut counts[index as usize]);
-        if !committed {
-            (counted.matched, counted.skipped) = (0, 0);
-        }
-        if counted.matched > counted.skipped {
-            counted.last = now;
-        }
-        if let Some(registry) = registry() {
-            registry.counters.add(pg::my_database(), rules.rules[index as usize].id, counted);
-        }
+        let counted = std::mem::take(&mut counts[index as usize]);
+        tell(rules.rules[index as usize].id, counted, committed);
+    }
+}
+
+/// Adds what was counted to the counters. What was rolled back was evaluated, but did not match.
+fn tell(id: Uuid, mut counted: Counts, committed: bool) {
+    if !committed {
+        (counted.matched, counted.skipped) = (0, 0);
+    }
+    if counted.matched > counted.skipped {
+        // SAFETY: reads a process-local variable.
+        counted.last = unsafe { pg_sys::GetCurrentTransactionStopTimestamp() };
+    }
+    if let Some(registry) = registry() {
+        registry.counters.add(pg::my_database(), id, counted);
     }
 }

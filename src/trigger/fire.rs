@@ -5,6 +5,7 @@ use super::known::{self, Known};
 use super::{fault, source};
 use crate::error::Result;
 use crate::event::{self, Emission};
+use crate::rule::tally;
 use crate::spi::{Own, step};
 use crate::task::when;
 use crate::{access, pg};
@@ -70,6 +71,7 @@ fn settle(own: &Own, trigger: &Known, now: DateTime<Utc>) -> Result<()> {
 
 /// Records the event of an instant, and tells it.
 fn record(trigger: &Known, instant: DateTime<Utc>) -> Result<()> {
+    tally::count(trigger.id, true);
     let payload = json!({"scheduled_at": instant.to_rfc3339()});
     event::emit(&Emission {
         source: Some(&source(&trigger.name)),

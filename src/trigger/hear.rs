@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::event::Emission;
 use crate::event::order::Place;
 use crate::queue::{Lane, NewJob};
-use crate::rule;
+use crate::rule::{self, tally};
 use crate::spi::Own;
 use automate_core::trigger::fits;
 use pgrx::prelude::*;
@@ -59,6 +59,7 @@ impl Hearer {
     pub fn hear(&self, own: &Own, event: &Value, place: Option<Place>) -> Result<()> {
         let Hearer { id, ref name, owner, .. } = *self;
         if !self.has_condition {
+            tally::count(id, true);
             return tell::subscribers(own, &tell::Teller { id, name, owner }, event, place);
         }
         let chain = place.map(|place| place.chain(&format!("trigger:{id}")));

@@ -7,10 +7,10 @@ use crate::event::order;
 use crate::pg;
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
-use crate::rule::cause;
 use crate::rule::condition::event_statement;
 use crate::rule::look::tried;
 use crate::rule::perform::event_of;
+use crate::rule::{cause, tally};
 use crate::spi::{as_extension, statement};
 use crate::task::fire::Firing;
 use crate::task::steer;
@@ -32,10 +32,12 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     if let Some(task) = id(&job.payload, "task") {
         let me = pg::current_user();
         as_extension(|own| steer::fire(own, me, task, &firing))?;
+        tally::delay(firing.cause, event);
         return Ok(Outcome::Gone);
     }
     let workflow = id(&job.payload, "workflow").ok_or_else(incomplete)?;
     start(workflow, &firing)?;
+    tally::delay(firing.cause, event);
     Ok(Outcome::Gone)
 }
 
@@ -66,6 +68,7 @@ fn decide(id: Uuid, event: &Value) -> Result<Outcome> {
         None => Ok(true),
         Some(condition) => holds(&condition, event),
     };
+    tally::count(id, matches!(holds, Ok(true)));
     match holds {
         Ok(false) => Ok(Outcome::Succeeded(json!({"fired": false}))),
         Ok(true) => {
