@@ -20,6 +20,7 @@ struct Armed {
     courier: bool,
     launcher: bool,
     databases: bool,
+    pauses: bool,
     role_definitions: bool,
 }
 
@@ -70,6 +71,11 @@ pub fn arm_databases() {
     arm(|a| a.databases = true);
 }
 
+/// The database is paused.
+pub fn arm_pause() {
+    arm(|a| (a.pauses, a.coordinator) = (true, true));
+}
+
 /// Roles are altered or dropped.
 pub fn arm_role_definitions() {
     arm(|a| a.role_definitions = true);
@@ -109,6 +115,9 @@ fn wake(registry: &Registry, armed: &Armed, committed: bool) {
     let db = pg::my_database();
     if committed {
         armed.roles.iter().for_each(|role| registry.wake_for(db, *role));
+        if armed.pauses {
+            registry.pause(db);
+        }
         if armed.coordinator {
             registry.wake_kind(db, Kind::Coordinator);
         }

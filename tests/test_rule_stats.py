@@ -62,3 +62,27 @@ def test_rules_on_events_are_counted_once_for_all_attempts(db: Database) -> None
     db.execute("SELECT automate.emit_event('e', jsonb_build_object('n', n)) FROM generate_series(1, 3) AS n")
     db.wait_until("SELECT done = 3 FROM automate.rule_stats")
     assert db.rows("SELECT evaluated, matched FROM automate.rule_stats") == [(3, 2)]
+
+
+def test_triggers_are_counted(db: Database) -> None:
+    db.execute("CREATE TABLE orders (id int PRIMARY KEY, amount numeric); CREATE TABLE heard (id int)")
+    db.execute("SELECT automate.create_trigger('large', 'data', on_table => 'orders', condition => 'amount > 10', columns => '{amount}')")
+    db.execute("SELECT automate.create_trigger('pings', 'event', event => 'ping.*')")
+    db.execute("SELECT automate.create_trigger('loud', 'event', event => 'ping.*', condition => $$ (event->>'n')::int > 1 $$)")
+    for trigger in ("large", "pings"):
+        db.execute("""SELECT automate.create_rule(%s, '[{"sql": "INSERT INTO heard VALUES (1)"}]', on_trigger => %s)""", [trigger, trigger])
+    db.execute("INSERT INTO orders SELECT i, i FROM generate_series(1, 20) AS i")
+    # Its column did not change; and a firing that is rolled back is none.
+    db.execute("UPDATE orders SET id = id + 100 WHERE id = 20")
+    with db.admin.transaction(force_rollback=True):
+        db.execute("INSERT INTO orders VALUES (0, 99)")
+    db.execute("SELECT automate.emit_event('ping.' || n, jsonb_build_object('n', n)) FROM generate_series(1, 3) AS n")
+    db.wait_until("SELECT count(*) = 13 FROM heard")
+    db.wait_until("SELECT count(*) = 0 FROM automate.job")
+    rows = {row[0]: row[1:] for row in db.rows(
+        """SELECT trigger, fired, evaluated, matched, skipped, p50_ms > 0, p50_ms <= p95_ms AND p95_ms <= p99_ms,
+                  last_fired_at IS NOT NULL FROM automate.trigger_stats"""
+    )}
+    assert rows["large"] == (10, 22, 11, 1, True, True, True)
+    assert rows["pings"] == (3, 3, 3, 0, True, True, True)
+    assert rows["loud"] == (2, 3, 2, 0, None, None, True)

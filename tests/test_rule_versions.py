@@ -237,12 +237,25 @@ def test_what_is_rolled_back_leaves_nothing(big: Database) -> None:
 
 def test_the_server_notes_what_it_found_broken(big: Database) -> None:
     db = big
-    db.execute("ALTER TABLE orders RENAME COLUMN amount TO total")
-    db.execute("INSERT INTO orders VALUES (1, 'new', 500)")
-    db.wait_until("SELECT status = 'broken' FROM automate.rule")
+    db.execute("ALTER TABLE orders DROP COLUMN amount")
+    assert db.one("SELECT status FROM automate.rule") == "broken"
     action, old, new = db.rows(AUDIT)[-1]
     assert action == "broken" and "amount" in new["last_error"] and old is None
     assert db.one("SELECT by_role FROM automate.rule_audit WHERE action = 'broken'") is None
+
+
+def test_a_rule_that_follows_a_rename_has_a_version_of_it(big: Database) -> None:
+    db = big
+    before = db.one("SELECT condition FROM automate.rule")
+    db.execute("SELECT automate.alter_rule('big', condition => 'new.amount > 200', draft => true)")
+    db.execute("ALTER TABLE orders RENAME COLUMN amount TO total")
+    assert [row[:2] for row in db.rows(VERSIONS)] == [(1, "retired"), (2, "draft"), (3, "published")]
+    condition = db.one("SELECT condition FROM automate.rule")
+    assert condition == before.replace("amount", "total") or "total" in condition
+    assert db.one("SELECT definition->>'condition' FROM automate.rule_version WHERE version = 3") == condition
+    assert db.one("SELECT version FROM automate.rule") == 3
+    action, old, new = db.rows(AUDIT)[-1]
+    assert (action, old, new) == ("follow", {"condition": before}, {"condition": condition})
 
 
 def test_two_sessions_alter_one_rule_one_after_the_other(big: Database) -> None:

@@ -16,7 +16,7 @@ sql_function!(automate_is_preloaded, pg_finfo_automate_is_preloaded, |_args| {
 
 sql_function!(automate_pause, pg_finfo_automate_pause, |args| {
     let reason = args.opt_text(0);
-    wake::arm_coordinator();
+    wake::arm_pause();
     as_extension(|own| instance::pause(own, reason.as_deref())).map(|()| Answer::Void)
 });
 

@@ -4,7 +4,7 @@
 
 use super::ddl::Change;
 use super::mentioned::{self, Mentioned};
-use super::{cache, read, rewrite, steer, version};
+use super::{cache, fault, read, rewrite, steer, version};
 use crate::error::{Error, Failure, Result};
 use crate::pg;
 use crate::spi::{Own, as_extension, step};
@@ -176,22 +176,28 @@ fn store(own: &Own, user: pg_sys::Oid, rule: &Mentioned) -> Result<()> {
     Ok(())
 }
 
+macro_rules! mark {
+    ($noun:literal) => {
+        concat!(
+            "UPDATE automate.",
+            $noun,
+            " SET status = 'broken', last_error = $2, last_error_at = pg_catalog.clock_timestamp()
+             WHERE id IN (SELECT r.id FROM automate.",
+            $noun,
+            " AS r WHERE r.id = $1 AND r.status = 'active' FOR UPDATE SKIP LOCKED)
+             RETURNING id, owner::pg_catalog.oid, name"
+        )
+    };
+}
+
 fn mark_broken(own: &Own, rule: &Mentioned, failure: &Failure) -> Result<()> {
-    let arguments = [rule.id.into(), failure.text().into()];
-    if rule.is_trigger {
-        own.run(
-            "UPDATE automate.trigger SET status = 'broken', last_error = $2, last_error_at = pg_catalog.clock_timestamp()
-             WHERE id IN (SELECT t.id FROM automate.trigger AS t WHERE t.id = $1 AND t.status = 'active' FOR UPDATE SKIP LOCKED)",
-            &arguments,
-        )?;
-    } else {
-        own.run(
-            "UPDATE automate.rule SET status = 'broken', last_error = $2, last_error_at = pg_catalog.clock_timestamp()
-             WHERE id IN (SELECT r.id FROM automate.rule AS r WHERE r.id = $1 AND r.status = 'active' FOR UPDATE SKIP LOCKED)",
-            &arguments,
-        )?;
-    }
-    Ok(())
+    let (kind, sql) = match rule.is_trigger {
+        true => ("trigger", mark!("trigger")),
+        false => ("rule", mark!("rule")),
+    };
+    let reason = failure.text();
+    let marked = own.run(sql, &[rule.id.into(), reason.as_str().into()])?;
+    fault::note_broken(own, kind, &marked, &reason)
 }
 
 /// Tells who gave the command what it meant for rules.

@@ -91,8 +91,9 @@ pub struct Slot {
     since: AtomicI64,
     entered: AtomicI64,
     job: [AtomicU64; 2],
-    /// Coordinators only: true while nothing is to be claimed in the database.
-    paused: AtomicBool,
+    /// Coordinators only: the last bit is set while nothing is to be claimed in the database, the
+    /// others count how often it was paused.
+    paused: AtomicU64,
     /// Why the last process of this slot left; kept until the slot is taken again.
     absent: AtomicBool,
 }
@@ -110,7 +111,7 @@ impl Slot {
             since: AtomicI64::new(0),
             entered: AtomicI64::new(0),
             job: [const { AtomicU64::new(0) }; 2],
-            paused: AtomicBool::new(true),
+            paused: AtomicU64::new(1),
             absent: AtomicBool::new(false),
         }
     }
@@ -189,8 +190,16 @@ impl Slot {
         }
     }
 
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Release);
+    /// How things stand before a look, for [`Slot::set_paused`].
+    pub fn paused_mark(&self) -> u64 {
+        self.paused.load(Acquire)
+    }
+
+    /// Says what a look found, unless somebody has paused the database since it began.
+    pub fn set_paused(&self, mark: u64, paused: bool) {
+        let found = mark & !1 | u64::from(paused);
+        // A failure means just that; whoever paused has woken us to look again.
+        let _ = self.paused.compare_exchange(mark, found, AcqRel, Acquire);
     }
 
     /// Says on leaving that the extension is not installed in the database.
@@ -291,7 +300,7 @@ impl Registry {
         slot.db.store(db.to_u32(), Relaxed);
         slot.role.store(role.to_u32(), Relaxed);
         slot.leave.store(false, Relaxed);
-        slot.paused.store(true, Relaxed);
+        slot.paused.store(1, Relaxed);
         slot.absent.store(false, Relaxed);
         slot.set_job(None);
         slot.entered.store(crate::pg::now(), Relaxed);
@@ -304,7 +313,16 @@ impl Registry {
     pub fn is_paused(&self, db: pg_sys::Oid) -> bool {
         self.of_database(db)
             .find(|(_, s)| s.kind() == Kind::Coordinator)
-            .is_none_or(|(_, s)| s.paused.load(Acquire))
+            .is_none_or(|(_, s)| s.paused.load(Acquire) & 1 == 1)
+    }
+
+    /// A database is paused from now on: before its coordinator has looked.
+    pub fn pause(&self, db: pg_sys::Oid) {
+        let coordinator = self.of_database(db).find(|(_, s)| s.kind() == Kind::Coordinator);
+        if let Some((_, slot)) = coordinator {
+            // Cannot fail: the new value is always given.
+            let _ = slot.paused.fetch_update(AcqRel, Acquire, |was| Some((was & !1) + 3));
+        }
     }
 
     /// How often roles have changed.

@@ -71,10 +71,12 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
     if !me.extension_is_ours() {
         process::leave();
     }
+    // Before the snapshot in which the look is made.
+    let mark = me.slot.paused_mark();
     as_extension(|own| {
         own.plan_for_queue();
         let paused = guc::paused() || instance::is_paused(own)?;
-        me.slot.set_paused(paused);
+        me.slot.set_paused(mark, paused);
         if paused {
             pool.want(Vec::new(), &[], false);
             return Ok(SAFETY_WAKE_MS);
