@@ -142,6 +142,10 @@ unsafe fn conjuncts(node: *mut pg_sys::Node, found: &mut Vec<Ask>) {
                 if all.boolop == pg_sys::BoolExprType::AND_EXPR {
                     for part in pg::items::<pg_sys::Node>(all.args) {
                         conjuncts(part, found);
+                        // Nothing is more telling.
+                        if found.last().is_some_and(|ask| matches!(ask.of, Of::Values(..))) {
+                            return;
+                        }
                     }
                 }
             }
@@ -180,11 +184,11 @@ unsafe fn comparison(operator: pg_sys::Oid) -> Option<Comparison> {
             false if is_whole(left) && is_whole(right) => pg_sys::INT8OID,
             false => return None,
         };
-        let class = pg_sys::GetDefaultOpClass(left, pg_sys::BTREE_AM_OID);
-        if class == pg_sys::InvalidOid {
+        let family =
+            (*pg_sys::lookup_type_cache(left, pg_sys::TYPECACHE_BTREE_OPFAMILY as i32)).btree_opf;
+        if family == pg_sys::InvalidOid {
             return None;
         }
-        let family = pg_sys::get_opclass_family(class);
         let strategy = pg_sys::get_op_opfamily_strategy(operator, family);
         (strategy != 0).then_some(Comparison { strategy, oid, family })
     }

@@ -361,7 +361,7 @@ pub(super) fn compile(
     // SAFETY: an error ends the caller's subtransaction; the expression is copied into the context.
     let value = unsafe {
         let node = read(&what, place, &column, &text)?;
-        cache::keep(context, expression::plan(node))
+        super::compile::keep(context, expression::plan(node))
     };
     Ok(Assign { column: column.number, value })
 }

@@ -2,21 +2,20 @@
 //! first change, loaded anew after anything they depend on has changed.
 
 use super::asks;
-use super::before::Place;
+use super::compile;
 use super::data_trigger::{self, Firing};
-use super::expression;
 use super::family::{self, Parent};
-use super::fault::{self, Culprit};
+use super::fault::Culprit;
 use super::index::{self, Index};
-use super::inline::{self, Inline};
-use super::membership::{self, Crossing};
+use super::inline::Inline;
+use super::membership::Crossing;
+use super::row_json::RowWriter;
 use super::ruleset::{Hit, Member};
 use super::tally::Tally;
-use super::terms::{self, Terms};
-use crate::error::{Error, Failure, Result};
+use super::terms::Terms;
+use crate::error::Result;
 use crate::pg;
-use crate::spi::own::as_role;
-use crate::spi::{Own, as_extension, step};
+use crate::spi::{Own, as_extension};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -136,6 +135,8 @@ pub struct Rules {
     /// Columns have types whose JSON may run foreign code or be refused.
     pub delicate: bool,
     pub tally: Tally,
+    /// Writes the table's rows as JSON, if its types are of the simple kind.
+    pub writer: Option<RowWriter>,
     context: pg_sys::MemoryContext,
     stale: Cell<bool>,
     /// Good for this transaction only: it was read under an old snapshot.
@@ -361,45 +362,6 @@ pub(super) fn with_ancestors(relid: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     found
 }
 
-/// The rules with their conditions; what does not compile is noted and passed over.
-fn compile_all(
-    context: pg_sys::MemoryContext,
-    relid: pg_sys::Oid,
-    rows: Vec<Row>,
-) -> Result<Vec<Rule>> {
-    let mut faults: Vec<(usize, Failure)> = Vec::new();
-    let mut rules = Vec::with_capacity(rows.len());
-    for mut row in rows {
-        let compiled = terms::attribute_numbers(relid, &row.columns)
-            .map_err(Failure::from)
-            .and_then(|columns| {
-                row.terms.columns = columns;
-                compile(context, relid, &row)
-            });
-        let (condition, inline) = compiled.unwrap_or_else(|failure| {
-            faults.push((rules.len(), failure));
-            (Condition::Broken, Inline::default())
-        });
-        rules.push(Rule {
-            id: row.id,
-            name: row.name,
-            owner: row.owner,
-            priority: row.priority,
-            operations: row.operations,
-            search_path: row.search_path,
-            condition,
-            terms: row.terms,
-            inline,
-            member: row.member,
-            firing: row.firing,
-        });
-    }
-    for (index, failure) in &faults {
-        fault::note(&rules[*index].culprit(), failure, true)?;
-    }
-    Ok(rules)
-}
-
 fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
     // SAFETY: the caller has the relation open.
     let (relid, descriptor) = unsafe { ((*relation).rd_id, (*relation).rd_att) };
@@ -421,7 +383,7 @@ fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
             8 * 1024 * 1024,
         )
     };
-    let rules = compile_all(context, relid, rows)?;
+    let rules = compile::compile_all(context, relid, rows)?;
     let root = relations.last().copied().unwrap_or(relid);
     // SAFETY: allocated in our context; the descriptor is copied, since the relation's own may go.
     let (econtext, no_row, new_row) = unsafe {
@@ -442,6 +404,8 @@ fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
         guarded: guarded(&rules),
         operations: rules.iter().fold(0, |all, rule| all | rule.operations),
         tally: Tally::of(rules.len()),
+        // SAFETY: the caller has the relation open; the context is freed after the set.
+        writer: unsafe { RowWriter::of(descriptor, context) },
         first_trigger,
         rules,
         parents,
@@ -520,78 +484,5 @@ fn has_delicate_columns(descriptor: pg_sys::TupleDesc) -> bool {
                     || attribute.atttypid == pg_sys::JSONOID
                     || attribute.atttypid == pg_sys::JSONARRAYOID)
         })
-    }
-}
-
-/// Checks that the owner may still see the table's rows.
-fn check_rights(table: pg_sys::Oid, owner: pg_sys::Oid) -> Result<()> {
-    super::rights::check_rights(table, owner)
-}
-
-fn compile(
-    context: pg_sys::MemoryContext,
-    relid: pg_sys::Oid,
-    row: &Row,
-) -> std::result::Result<(Condition, Inline), Failure> {
-    if !crate::access::can_log_in(row.owner) {
-        return Err(Error::invalid("its owner was dropped or may not log in")
-            .with_detail(format!("It is the role with OID {}.", row.owner.to_u32()))
-            .with_hint("Let the role log in with ALTER ROLE, or let another make the rule.")
-            .into());
-    }
-    check_rights(row.table, row.owner).map_err(Failure::from)?;
-    if row.condition.is_none() && row.actions.is_none() {
-        return Ok((Condition::Always, Inline::default()));
-    }
-    let text = row.condition.as_deref().map(CString::new).transpose();
-    let text = text.map_err(|e| Failure::internal(e.to_string()))?;
-    let actions = row.actions.as_deref().map(inline::parse).transpose()?;
-    let place = Place { relid, owner: row.owner, operations: row.operations };
-    as_role(row.owner, || {
-        step::in_subtransaction(|| {
-            let nest = pg::GucNest::open();
-            expression::fix_settings(&row.search_path);
-            // SAFETY: an error ends the subtransaction; the expression is copied into our context.
-            let condition = text.as_ref().map_or(Condition::Always, |text| unsafe {
-                let expr = match row.crossing {
-                    None => expression::analyse(relid, text, place.sides()),
-                    Some(crossing) => membership::analyse(relid, text, crossing, row.operations),
-                };
-                keep(context, expr.unwrap_or_else(|e| e.raise()))
-            });
-            let inline = actions.map_or_else(Inline::default, |actions| {
-                inline::compile(context, &place, actions).unwrap_or_else(|e| e.raise())
-            });
-            nest.undo();
-            (condition, inline)
-        })
-    })
-}
-
-/// Copies an expression into the context of its set and gets it ready.
-pub(super) unsafe fn keep(context: pg_sys::MemoryContext, expr: *mut pg_sys::Expr) -> Condition {
-    // SAFETY: the caller passes an analysed expression; the previous context is put back.
-    unsafe {
-        let before = pg_sys::MemoryContextSwitchTo(context);
-        let expr: *mut pg_sys::Expr = pg_sys::copyObjectImpl(expr.cast_const().cast()).cast();
-        let condition = if expression::is_plain(expr.cast(), 0) {
-            Condition::Plain(pg_sys::ExecInitExpr(expr, std::ptr::null_mut()))
-        } else {
-            let own = pg_sys::AllocSetContextCreateInternal(
-                context,
-                c"pg_automate condition".as_ptr(),
-                0,
-                1024,
-                8 * 1024 * 1024,
-            );
-            Condition::Guarded(Guarded {
-                expr,
-                context: own,
-                state: Cell::new(std::ptr::null_mut()),
-                made: Cell::new(0),
-            })
-        };
-        pg_sys::MemoryContextSwitchTo(before);
-        condition
     }
 }

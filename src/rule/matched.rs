@@ -75,11 +75,8 @@ pub(super) fn documents(
     if raw_size(change.new) + raw_size(change.old) > limit {
         return (key_only(change), None);
     }
-    let make = || Documents {
-        new: row_to_json(change.new),
-        old: row_to_json(change.old),
-        truncated: false,
-    };
+    let make =
+        || Documents { new: row(rules, change.new), old: row(rules, change.old), truncated: false };
     if !rules.delicate {
         return (make(), None);
     }
@@ -120,6 +117,14 @@ unsafe fn raw_datum_size(datum: pg_sys::Datum) -> usize {
         } else {
             pgrx::varlena::varsize_any(value)
         }
+    }
+}
+
+fn row(rules: &Rules, slot: *mut pg_sys::TupleTableSlot) -> String {
+    match &rules.writer {
+        // SAFETY: the slot holds a row of the table for which the writer was made.
+        Some(writer) if !slot.is_null() => unsafe { writer.write(slot) },
+        _ => row_to_json(slot),
     }
 }
 

@@ -45,6 +45,25 @@ struct Pending {
     places: HashMap<Key, usize>,
     count: usize,
     bytes: usize,
+    /// The last id that was given away in this round.
+    last: Option<Uuid>,
+}
+
+impl Pending {
+    /// The next id: those of a round follow each other, so that the matches of a statement are
+    /// taken in their order.
+    fn next_id(&mut self) -> Uuid {
+        /// The first bit of what is random in the last eight bytes: left free, so that counting
+        /// does not run over.
+        const FREE: u128 = 1 << 61;
+        let next = match self.last {
+            Some(last) => last.as_u128() + 1,
+            None => Uuid::now_v7().as_u128() & !FREE,
+        };
+        let next = Uuid::from_u128(next);
+        self.last = Some(next);
+        next
+    }
 }
 
 thread_local! {
@@ -73,7 +92,8 @@ pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
     // SAFETY: reads a process-local variable.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let is_full = PENDING.with_borrow_mut(|pending| {
-        let Pending { groups, places, count, bytes } = pending;
+        let id = pending.next_id();
+        let Pending { groups, places, count, bytes, .. } = pending;
         *count += 1;
         *bytes += payload.len();
         let (cause, depth) = (cause::rule(), cause::depth());
@@ -91,7 +111,7 @@ pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
             });
             groups.len() - 1
         });
-        groups[place].ids.push(Uuid::now_v7());
+        groups[place].ids.push(id);
         groups[place].payloads.push(payload);
         *count >= MANY || *bytes >= LARGE
     });
@@ -118,6 +138,7 @@ fn take(wanted: impl Fn(&Group) -> bool) -> Vec<Group> {
         let (taken, left): (Vec<Group>, Vec<Group>) =
             std::mem::take(&mut pending.groups).into_iter().partition(wanted);
         pending.places.clear();
+        pending.last = None;
         pending.count = left.iter().map(|group| group.ids.len()).sum();
         pending.bytes = left.iter().flat_map(|group| &group.payloads).map(String::len).sum();
         for (place, group) in left.iter().enumerate() {
