@@ -22,6 +22,7 @@ pub const ROUND: &[fn(&Own) -> Result<()>] = &[
     |own| crate::task::forget(own, guc::history_retention_s()),
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
     crate::rule::steer::disown_dropped_tables,
+    crate::trigger::watch::forget_dropped,
 ];
 
 fn keep_history(own: &Own) -> Result<()> {

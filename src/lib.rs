@@ -40,7 +40,12 @@ extension_sql_file!("../sql/21_event_calls.sql", name = "event_calls", requires 
 extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event_calls"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
-extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_calls"]);
+extension_sql_file!(
+    "../sql/24_trigger_table.sql",
+    name = "trigger_table",
+    requires = ["trigger_calls"]
+);
+extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_table"]);
 extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
 extension_sql_file!("../sql/26_rule_before.sql", name = "rule_before", requires = ["capture"]);
 extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["rule_before"]);
