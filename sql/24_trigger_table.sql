@@ -42,8 +42,8 @@ BEGIN
         SELECT b.oid, b.oid::regclass AS name FROM below AS b JOIN pg_class AS c ON c.oid = b.oid
         WHERE c.relkind IN ('r', 'p') ORDER BY b.oid
     LOOP
-        -- One after the other: whoever names the table, and whoever names it no more, see each other's rows.
-        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', part.name);
+        -- One after the other: whoever names the table, and whoever names it no more, see each other's rows. No writer waits.
+        PERFORM pg_advisory_xact_lock(hashtextextended('pg_automate_recheck', part.oid::bigint));
         there := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = part.oid AND t.tgname = 'pg_automate_recheck');
         wanted := EXISTS (
             WITH RECURSIVE above AS (

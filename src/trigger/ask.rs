@@ -9,7 +9,7 @@ use crate::spi::own::as_role;
 use crate::spi::query::{ReadOnly, TimeLimit};
 use crate::spi::{statement, step};
 use automate_core::trigger::Options;
-use automate_core::trigger::edge::{Patience, Seen};
+use automate_core::trigger::edge::{self, Patience, Seen};
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -22,11 +22,7 @@ const LIMIT_MS: u64 = 30_000;
 /// A source as a query: the bare call of a function is selected.
 pub fn query(source: &str) -> Cow<'_, str> {
     let text = source.trim().trim_end_matches(';').trim_end();
-    let word: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
-    let is_query = ["select", "with", "values", "table", ""]
-        .contains(&word.to_lowercase().as_str())
-        && !text.starts_with('"');
-    if is_query { Cow::Borrowed(text) } else { Cow::Owned(format!("SELECT {text}")) }
+    if edge::is_call(text) { Cow::Owned(format!("SELECT {text}")) } else { Cow::Borrowed(text) }
 }
 
 /// How long a trigger waits before it fires.

@@ -12,6 +12,7 @@ use crate::spi::{Own, as_extension, step};
 use crate::task::when;
 use crate::wake;
 use automate_core::schedule::format_duration;
+use automate_core::trigger::Options;
 use automate_core::trigger::edge::{self, Finding, Memory, Seen};
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde_json::{Value, json};
@@ -72,11 +73,15 @@ fn remembered(own: &Own, trigger: &Known) -> Result<Option<Memory>> {
 fn fail(own: &Own, trigger: &Known, failure: &Failure) -> Result<()> {
     let Some(mut memory) = remembered(own, trigger)? else { return Ok(()) };
     let now = when::now();
-    let next = now + memory.fail(now);
+    let every = match &trigger.options {
+        Options::Custom(options) => options.every,
+        _ => None,
+    };
+    let next = memory.fail(every, now);
     fault::note(own, trigger.key(), &failure.text(), false)?;
     own.run(
         "UPDATE automate.trigger
-         SET state = $2::pg_catalog.text::pg_catalog.jsonb, next_at = greatest(next_at, $3) WHERE id = $1",
+         SET state = $2::pg_catalog.text::pg_catalog.jsonb, next_at = $3 WHERE id = $1",
         &[trigger.key().into(), memory.to_json().to_string().into(), when::to_datum(next)?.into()],
     )?;
     Ok(())

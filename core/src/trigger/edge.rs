@@ -139,12 +139,14 @@ impl Memory {
         }
     }
 
-    /// Takes in that a look failed; answers how long it is not repeated.
-    pub fn fail(&mut self, now: DateTime<Utc>) -> Duration {
+    /// Takes in that a look failed; answers when it is repeated.
+    pub fn fail(&mut self, every: Option<Duration>, now: DateTime<Utc>) -> DateTime<Utc> {
         self.looked_at = Some(now);
         self.failures = self.failures.saturating_add(1);
-        // 1, 2, 4, ... seconds, at most five minutes.
-        Duration::seconds(1i64 << (self.failures - 1).min(10)).min(Duration::minutes(5))
+        // 1, 2, 4, ... seconds, at most five minutes or the usual interval.
+        let most = every.unwrap_or_default().max(Duration::minutes(5));
+        let pause = Duration::seconds(1i64 << (self.failures - 1).min(30)).min(most);
+        now.checked_add_signed(pause).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 
@@ -162,6 +164,30 @@ pub fn next_look(anchor: DateTime<Utc>, every: Duration, now: DateTime<Utc>) -> 
     let step = every.num_microseconds().unwrap_or(i64::MAX).max(1);
     let past = (now - anchor).num_microseconds().unwrap_or(0).rem_euclid(step);
     now.checked_add_signed(Duration::microseconds(step - past)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// True for a text that begins as the call of a function: a name, perhaps with that of its schema,
+/// and a parenthesis.
+pub fn is_call(text: &str) -> bool {
+    const QUERIES: [&str; 4] = ["select", "values", "with", "table"];
+    let mut rest = text;
+    loop {
+        let name = match rest.strip_prefix('"') {
+            // A doubled quote within the name only begins the next piece of it.
+            Some(quoted) => quoted.find('"').map(|end| end + 2),
+            None => rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')),
+        };
+        let Some(length) = name.filter(|length| *length > 0) else { return false };
+        if QUERIES.contains(&rest[..length].to_lowercase().as_str()) {
+            return false;
+        }
+        rest = &rest[length..];
+        match rest.strip_prefix('.') {
+            Some(after) => rest = after,
+            None if rest.starts_with('"') => {}
+            None => return rest.trim_start().starts_with('('),
+        }
+    }
 }
 
 fn text(at: DateTime<Utc>) -> String {
@@ -247,7 +273,9 @@ mod tests {
         let mut memory = Memory::default();
         look(&mut memory, Some(200), Patience::default(), 0);
         let before = memory.clone();
-        let pauses: Vec<i64> = (1..=12).map(|n| memory.fail(at(n)).num_seconds()).collect();
+        let mut pause = |every| (memory.fail(every, at(0)) - at(0)).num_seconds();
+        let pauses: Vec<i64> = (1..=12).map(|_| pause(Some(Duration::seconds(30)))).collect();
+        assert_eq!(pause(Some(Duration::hours(1))), 3600);
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(
             (memory.is_on, &memory.value, memory.since),
@@ -261,11 +289,33 @@ mod tests {
     fn it_is_read_as_it_was_kept() {
         let mut memory = Memory::default();
         look(&mut memory, Some(200), Patience::default(), 0);
-        memory.fail(at(1));
+        memory.fail(None, at(1));
         assert_eq!(Memory::read(&memory.to_json()), memory);
         assert_eq!(Memory::read(&json!({})), Memory::default());
         let first = Memory { value: json!(3), ..Memory::default() };
         assert_eq!(payload(&first, &memory)["previous"], json!(3));
+    }
+
+    #[test]
+    fn calls_are_told_from_queries() {
+        for call in ["f()", "public.too_many (1)", "\"A b\".\"c\"\"d\"(2)", "größe()", "selected()"]
+        {
+            assert!(is_call(call), "{call}");
+        }
+        for query in [
+            "SELECT (1)",
+            "values(1)",
+            "WITH x AS (",
+            "DELETE FROM t",
+            "(SELECT 1)",
+            "t",
+            "",
+            "-- x\nf()",
+            "\"a",
+            "a.",
+        ] {
+            assert!(!is_call(query), "{query}");
+        }
     }
 
     #[test]
