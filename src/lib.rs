@@ -28,7 +28,6 @@ pub mod utility;
 pub mod wake;
 pub mod worker;
 pub mod workflow;
-
 ::pgrx::pg_module_magic!();
 
 extension_sql_file!("../sql/00_schema.sql", name = "schema", bootstrap);

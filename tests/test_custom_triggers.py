@@ -552,3 +552,37 @@ def test_somebody_who_changes_it_holds_up_no_other(tickets: Database) -> None:
     session.commit()
     seen(db, 3)
     assert len(fired(db)) == 2
+
+
+def test_a_dump_holds_it_with_its_tables(cluster: Any, tickets: Database, bare_db_2: Database) -> None:
+    db = tickets
+    many(db)
+    set_open(db, 3)
+    seen(db, 3)
+    at_rest(db)
+    where = ["--host", cluster.socket, "--port", cluster.port, "--username", "postgres"]
+    file = cluster.base / "data" / "custom.dump"
+    cluster.run("pg_dump", *where, "--format=custom", "--file", file, db.name)
+    cluster.run("pg_restore", *where, "--exit-on-error", "--dbname", bare_db_2.name, file)
+    assert watched(bare_db_2) == ["tickets"]
+    bare_db_2.execute("SELECT automate.resume()")
+    for count in (0, 5):
+        set_open(bare_db_2, count)
+        seen(bare_db_2, count)
+    assert [p["value"] for p in fired(bare_db_2)] == [5]
+
+
+def test_what_was_noted_is_not_lost_with_the_coordinator(tickets: Database) -> None:
+    db = tickets
+    many(db)
+    seen(db, 0)
+    at_rest(db)
+    for count in (1, 3):
+        session = db.connect(autocommit=False)
+        set_open(session, count)
+        pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_automate coordinator' AND datname = current_database()"
+        db.wait_until(f"SELECT EXISTS ({pid})", deadline=30)
+        db.execute(f"SELECT pg_terminate_backend(({pid}))")
+        session.commit()
+        seen(db, count)
+    assert len(fired(db)) == 1
