@@ -62,14 +62,14 @@ COMMENT ON COLUMN automate.trigger.event IS 'event: name of the event it hears, 
 COMMENT ON COLUMN automate.trigger.event_like IS 'The pattern for LIKE, if event is one.';
 COMMENT ON COLUMN automate.trigger.schedule IS 'time: when, as for tasks.';
 COMMENT ON COLUMN automate.trigger.source IS 'custom: the query that it asks.';
-COMMENT ON COLUMN automate.trigger.condition IS 'SQL over new and old, or over event; empty: always.';
+COMMENT ON COLUMN automate.trigger.condition IS 'SQL over new and old, over event, or, for custom, over value; empty: always, or the answer itself.';
 COMMENT ON COLUMN automate.trigger.conditions IS 'The condition as JsonLogic.';
 COMMENT ON COLUMN automate.trigger.condition_sql IS 'The SQL that conditions means.';
 COMMENT ON COLUMN automate.trigger.options IS 'What else was asked, by type: see automate.create_trigger.';
 COMMENT ON COLUMN automate.trigger.search_path IS 'search_path under which it was written.';
 COMMENT ON COLUMN automate.trigger.version IS 'Counts its changes.';
-COMMENT ON COLUMN automate.trigger.next_at IS 'time and polled custom: when it looks next.';
-COMMENT ON COLUMN automate.trigger.state IS 'custom: what it remembers from one look to the next.';
+COMMENT ON COLUMN automate.trigger.next_at IS 'time and custom: when it looks next, by the clock or after a change of its tables.';
+COMMENT ON COLUMN automate.trigger.state IS 'custom: what it remembers from one look to the next: value (the last answer), is_on (it has fired and was not clear since), since (when the condition began to hold), fired_at, looked_at, failures (looks that failed since).';
 COMMENT ON COLUMN automate.trigger.errors IS 'Transactions in which it failed.';
 COMMENT ON COLUMN automate.trigger.last_error IS 'The last such error, or why it is broken.';
 COMMENT ON COLUMN automate.trigger.last_error_at IS 'When that was noted.';

@@ -39,6 +39,8 @@ UNION ALL
 SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
     'create_channel', 'alter_channel', 'drop_channel', 'enable_channel', 'disable_channel']) AS o
 UNION ALL
+SELECT v.level, 'trigger_table' FROM (VALUES ('user'), ('monitor')) AS v(level)
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

@@ -23,6 +23,7 @@ pub const ROUND: &[fn(&Own) -> Result<()>] = &[
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
     crate::rule::steer::disown_dropped_tables,
     crate::rule::tally::forget_dropped,
+    crate::trigger::watch::forget_dropped,
 ];
 
 fn keep_history(own: &Own) -> Result<()> {

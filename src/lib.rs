@@ -20,6 +20,7 @@ pub mod pg;
 pub mod queue;
 pub mod report;
 pub mod rule;
+pub mod schema;
 pub mod shmem;
 pub mod spi;
 pub mod task;
@@ -30,38 +31,6 @@ pub mod worker;
 pub mod workflow;
 
 ::pgrx::pg_module_magic!();
-
-extension_sql_file!("../sql/00_schema.sql", name = "schema", bootstrap);
-extension_sql_file!("../sql/10_queue.sql", name = "queue", requires = ["schema"]);
-extension_sql_file!("../sql/15_limit.sql", name = "limit", requires = ["queue"]);
-extension_sql_file!("../sql/20_event.sql", name = "event", requires = ["limit"]);
-extension_sql_file!("../sql/21_audit.sql", name = "audit", requires = ["event"]);
-extension_sql_file!("../sql/21_event_calls.sql", name = "event_calls", requires = ["audit"]);
-extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event_calls"]);
-extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
-extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
-extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_calls"]);
-extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
-extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["capture"]);
-extension_sql_file!("../sql/27_rule_insight.sql", name = "insight", requires = ["versions"]);
-extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["insight"]);
-extension_sql_file!(
-    "../sql/28_trigger_stats.sql",
-    name = "trigger_stats",
-    requires = ["rule_stats"]
-);
-extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["trigger_stats"]);
-extension_sql_file!("../sql/271_evaluate.sql", name = "evaluate", requires = ["rule_test"]);
-extension_sql_file!("../sql/272_decision.sql", name = "decision", requires = ["evaluate"]);
-extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["rule_test"]);
-extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
-extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
-extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
-extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
-extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
-extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor", "decision"]);
-extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
-extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);
 
 /// Called once when the library is loaded: by the postmaster if it is preloaded, else by a session.
 #[pg_guard]

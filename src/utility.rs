@@ -49,23 +49,10 @@ unsafe extern "C-unwind" fn process_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     // SAFETY: PostgreSQL passes a utility statement; the node's tag says which struct it is.
-    let effect = unsafe { effect_of((*plan).utilityStmt) };
-    match effect {
-        Effect::None => {}
-        Effect::Database(db) => {
-            wake::arm_databases();
-            make_way(db);
-        }
-        Effect::NewDatabase => wake::arm_databases(),
-        Effect::Roles => wake::arm_role_definitions(),
-        Effect::DropExtension => {
-            wake::arm_launcher();
-            make_way(pg::my_database());
-        }
-        Effect::Extension => wake::arm_launcher(),
-    }
-    // SAFETY: as above.
-    let concerned = unsafe { follow::before((*plan).utilityStmt) };
+    let concerned = unsafe {
+        effect_of((*plan).utilityStmt).prepare();
+        follow::before((*plan).utilityStmt)
+    };
     // SAFETY: hands the very same arguments on, to the hook before ours or to PostgreSQL.
     unsafe {
         match PREVIOUS {
@@ -99,6 +86,26 @@ unsafe extern "C-unwind" fn process_utility(
     }
     if let Some(concerned) = concerned {
         follow::after(concerned);
+    }
+}
+
+impl Effect {
+    /// What is to be done before the command.
+    fn prepare(self) {
+        match self {
+            Effect::None => {}
+            Effect::Database(db) => {
+                wake::arm_databases();
+                make_way(db);
+            }
+            Effect::NewDatabase => wake::arm_databases(),
+            Effect::Roles => wake::arm_role_definitions(),
+            Effect::DropExtension => {
+                wake::arm_launcher();
+                make_way(pg::my_database());
+            }
+            Effect::Extension => wake::arm_launcher(),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::ffi::c_void;
 #[derive(Default)]
 struct Armed {
     roles: Vec<pg_sys::Oid>,
+    tables: Vec<pg_sys::Oid>,
     coordinator: bool,
     courier: bool,
     launcher: bool,
@@ -47,6 +48,15 @@ pub fn arm_role(role: pg_sys::Oid) {
     arm(|a| {
         if !a.roles.contains(&role) {
             a.roles.push(role);
+        }
+    });
+}
+
+/// A table was changed for which a trigger waits.
+pub fn arm_table(table: pg_sys::Oid) {
+    arm(|a| {
+        if !a.tables.contains(&table) {
+            a.tables.push(table);
         }
     });
 }
@@ -118,7 +128,10 @@ fn wake(registry: &Registry, armed: &Armed, committed: bool) {
         if armed.pauses {
             registry.pause(db);
         }
-        if armed.coordinator {
+        // All of them are noted before the one that takes them is woken.
+        let changed = |table: &&pg_sys::Oid| registry.changed.note(db, **table);
+        let news = armed.tables.iter().filter(changed).count();
+        if armed.coordinator || news > 0 {
             registry.wake_kind(db, Kind::Coordinator);
         }
         if armed.courier {

@@ -121,7 +121,6 @@ def test_each_type_is_kept_as_it_was_said(orders: Database) -> None:
     ("custom", {"source": "SELECT count(*) FROM orders", "options": {"every": "30 s"}}, "42804", ("value > 100",)),
     ("custom", {"source": "SELECT count(*) FROM orders", "condition": "value > 5"}, "22023", ("would never look",)),
     ("custom", {"source": "SELECT count(*) FROM orders", "condition": "value > 5", "options": {"tables": ["order"]}}, "42P01", ("order",)),
-    ("custom", {"source": "SELECT count(*) FROM orders;", "condition": "value > 5", "options": {"every": "30 s", "tables": "orders", "clear": "value < 3"}}, "0A000", ()),
 ])
 def test_what_is_wrong_is_refused_with_a_way_out(orders: Database, kind: str, more: dict[str, Any], state: str, texts: tuple[str, ...]) -> None:
     with pytest.raises(psycopg.Error) as refused:

@@ -69,6 +69,18 @@ fn check_size(name: &str, payload: &str) -> Result<()> {
     Ok(())
 }
 
+/// Rules that feed each other are ended some time.
+fn check_depth(name: &str, depth: i32) -> Result<()> {
+    if depth < cause::MAX_DEPTH {
+        return Ok(());
+    }
+    let message =
+        format!("event \"{name}\" ends a chain of {depth} rules, each caused by the one before");
+    Err(Error::refused(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+        .with_detail(format!("Chains of at most {} are allowed.", cause::MAX_DEPTH))
+        .with_hint("The rules feed each other: give one of them a condition that ends the loop."))
+}
+
 /// An event to be.
 pub struct Emission<'a> {
     pub owner: pg_sys::Oid,
@@ -97,16 +109,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
     check_name(name)?;
     order_key.map(order::check_key).transpose()?;
     let depth = cause::depth();
-    if depth >= cause::MAX_DEPTH {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!(
-                "event \"{name}\" ends a chain of {depth} rules, each caused by the one before"
-            ),
-        )
-        .with_detail(format!("Chains of at most {} are allowed.", cause::MAX_DEPTH))
-        .with_hint("The rules feed each other: give one of them a condition that ends the loop."));
-    }
+    check_depth(name, depth)?;
     let text = text.map_or_else(|| payload.to_string(), str::to_owned);
     check_size(name, &text)?;
     let id = Uuid::now_v7();

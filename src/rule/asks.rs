@@ -304,7 +304,7 @@ unsafe fn column(node: *mut pg_sys::Node) -> Option<Column> {
             pg_sys::NodeTag::T_Var => {
                 let var = &*node.cast::<pg_sys::Var>();
                 let is_row = var.varno == pg_sys::OUTER_VAR || var.varno == pg_sys::INNER_VAR;
-                (is_row && var.varattno > 0).then(|| Column {
+                (is_row && var.varattno > 0).then_some(Column {
                     is_old: var.varno == pg_sys::INNER_VAR,
                     number: var.varattno,
                 })

@@ -53,6 +53,14 @@ pub fn keep_trigger(own: &Own, table: pg_sys::Oid, is_before: bool) -> Result<()
     .map(|_| ())
 }
 
+fn status(d: &Definition) -> &'static str {
+    match (d.draft, d.enabled) {
+        (true, _) => "draft",
+        (false, true) => "active",
+        (false, false) => "disabled",
+    }
+}
+
 /// Writes a rule, or another version of it, and tells every session.
 pub(super) fn store(
     own: &Own,
@@ -71,11 +79,7 @@ pub(super) fn store(
         Source::Trigger(id) => (None, None, None, Some(key(*id))),
         Source::Call => (None, None, None, None),
     };
-    let status = match (d.draft, d.enabled) {
-        (true, _) => "draft",
-        (false, true) => "active",
-        (false, false) => "disabled",
-    };
+    let status = status(d);
     // SAFETY: reads a process-local variable.
     let session = unsafe { pg_sys::GetSessionUserId() };
     own.run(

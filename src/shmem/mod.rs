@@ -1,5 +1,6 @@
 //! What our processes share: who is there, who shall look where, and which jobs were in flight.
 
+pub mod changed;
 pub mod counter;
 pub mod inflight;
 pub mod registry;

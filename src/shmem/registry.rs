@@ -1,6 +1,7 @@
 //! The registry of our processes in shared memory. Only atomics: it is read and written in
 //! commit callbacks and exit callbacks, where nothing may wait or fail.
 
+use super::changed::Changed;
 use super::counter::Counters;
 use super::trouble::Troubles;
 use super::usage::Usage;
@@ -250,6 +251,7 @@ pub struct Registry {
     pub troubles: Troubles,
     pub usage: Usage,
     pub counters: Counters,
+    pub changed: Changed,
 }
 
 // SAFETY: atomics only, no pointers: any process may read and write at any time.
@@ -270,6 +272,7 @@ impl Registry {
             troubles: Troubles::none(),
             usage: Usage::none(),
             counters: Counters::none(),
+            changed: Changed::none(),
         }
     }
 

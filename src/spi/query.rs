@@ -41,12 +41,12 @@ impl Drop for ReadOnly {
 }
 
 /// A time limit within the one in force, which is put back when this is dropped.
-struct TimeLimit {
+pub struct TimeLimit {
     before: Option<pg_sys::TimestampTz>,
 }
 
 impl TimeLimit {
-    fn start(ms: u64) -> TimeLimit {
+    pub fn start(ms: u64) -> TimeLimit {
         let end = pg::now().saturating_add(i64::try_from(ms).unwrap_or(i64::MAX / 1000) * 1000);
         // SAFETY: the timeout is registered in every session; these read and set process-local state.
         unsafe {

@@ -1,6 +1,6 @@
 //! Making triggers: everything that can be wrong with one is said now.
 
-use super::{custom, store};
+use super::{custom, store, watch};
 use crate::error::{Error, Result, shown};
 use crate::noun::TRIGGER;
 use crate::rule::columns::TableColumns;
@@ -53,6 +53,8 @@ pub(super) struct Checked {
     pub generated: Option<String>,
     pub path: String,
     pub next: Option<DateTime<Utc>>,
+    /// The tables after whose changes it looks.
+    pub tables: Vec<pg_sys::Oid>,
 }
 
 /// The type that a word names.
@@ -96,13 +98,17 @@ pub(super) fn check(owner: pg_sys::Oid, d: &Definition) -> Result<Checked> {
         generated: None,
         path,
         next: None,
+        tables: Vec::new(),
     };
     match &options {
         Options::Data(options) => check_data(owner, d, options, &mut checked)?,
         Options::Event { .. } => check_event(d, &mut checked)?,
         Options::Time(options) => check_time(d, options, &mut checked)?,
         Options::Custom(options) => {
-            checked.next = custom::check(d, options)?;
+            custom::check(d, options)?;
+            checked.tables = watch::resolve(&options.tables, owner)?;
+            // The first look is at once.
+            checked.next = Some(when::now());
         }
     }
     Ok(checked)

@@ -10,6 +10,7 @@ use automate_core::trigger::{Kind, Options};
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
+use serde_json::Value;
 use std::ffi::CString;
 use uuid::Uuid;
 
@@ -31,6 +32,10 @@ pub struct Known {
     pub last_error: Option<String>,
     pub next: Option<DateTime<Utc>>,
     pub schedule: Option<String>,
+    /// The query of a custom trigger.
+    pub source: Option<String>,
+    pub version: i32,
+    pub state: Value,
 }
 
 macro_rules! known {
@@ -38,7 +43,7 @@ macro_rules! known {
         concat!(
             "SELECT id, name, owner::pg_catalog.oid, status, trigger_type, on_table::pg_catalog.oid, operations,
                     columns, event, coalesce(condition_sql, condition), options::pg_catalog.text, search_path,
-                    last_error, next_at, schedule::pg_catalog.text
+                    last_error, next_at, schedule::pg_catalog.text, source, version, state::pg_catalog.text
              FROM automate.trigger ",
             $rest
         )
@@ -109,6 +114,39 @@ pub fn due(own: &Own, now: DateTime<Utc>) -> Result<Vec<(pgrx::Uuid, Result<Know
     Ok((0..rows.len()).filter_map(read).collect())
 }
 
+/// A trigger of a role by its id, if it works.
+pub fn working(own: &Own, owner: pg_sys::Oid, id: Uuid) -> Result<Option<Known>> {
+    let rows = own.run(
+        known!("WHERE id = $1 AND owner = $2 AND status = 'active'"),
+        &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), owner.into()],
+    )?;
+    (!rows.is_empty()).then(|| Known::read(&rows, 0)).transpose()
+}
+
+/// The same once more, locked, and as it was when it was first read.
+pub fn locked(own: &Own, first: &Known) -> Result<Option<Known>> {
+    let rows = own.run(
+        known!("WHERE id = $1 AND status = 'active' AND version = $2 FOR NO KEY UPDATE"),
+        &[first.key().into(), first.version.into()],
+    )?;
+    (!rows.is_empty()).then(|| Known::read(&rows, 0)).transpose()
+}
+
+/// The custom triggers that are due and whose last look is over, by their ids, as [`due`].
+pub fn due_to_look(own: &Own, now: DateTime<Utc>) -> Result<Vec<(pgrx::Uuid, Result<Known>)>> {
+    let rows = own.run(
+        known!(
+            "WHERE next_at <= $1 AND trigger_type = 'custom' AND status = 'active'
+               AND NOT EXISTS (SELECT FROM automate.job AS j
+                               WHERE j.owner = trigger.owner AND j.dedupe_key = 'look:' || trigger.id)
+             ORDER BY next_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED"
+        ),
+        &[when::to_datum(now)?.into()],
+    )?;
+    let read = |row| Some((rows.get::<pgrx::Uuid>(row, 1)?, Known::read(&rows, row)));
+    Ok((0..rows.len()).filter_map(read).collect())
+}
+
 impl Known {
     fn read(rows: &Rows, row: usize) -> Result<Known> {
         let incomplete = || Error::Internal("a trigger that cannot be read".into());
@@ -136,6 +174,12 @@ impl Known {
                 .get::<TimestampWithTimeZone>(row, 14)
                 .and_then(|at| when::from_us(at.into())),
             schedule: rows.get(row, 15),
+            source: rows.get(row, 16),
+            version: rows.get(row, 17).unwrap_or_default(),
+            state: rows
+                .get::<String>(row, 18)
+                .and_then(|state| serde_json::from_str(&state).ok())
+                .unwrap_or_default(),
         })
     }
 

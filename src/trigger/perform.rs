@@ -1,7 +1,7 @@
-//! What a trigger asks of an executor, in a session of the owner: to look at its condition, to run
-//! a task, or to start a workflow.
+//! What a trigger asks of an executor, in a session of the owner: to ask its query, to look at its
+//! condition, to run a task, or to start a workflow.
 
-use super::{fault, tell};
+use super::{fault, look, tell};
 use crate::error::{Error, Failure, Result};
 use crate::event::order;
 use crate::pg;
@@ -20,6 +20,9 @@ use uuid::Uuid;
 
 /// Does it.
 pub fn perform(job: &Job) -> Result<Outcome> {
+    if let Some(trigger) = id(&job.payload, "look") {
+        return look::perform(trigger);
+    }
     let event = &job.payload["event"];
     if let Some(trigger) = id(&job.payload, "trigger") {
         return decide(trigger, event);

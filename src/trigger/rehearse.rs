@@ -3,6 +3,7 @@
 use super::decide::{self, Change, Verdict};
 use super::evaluate::envelope;
 use super::known::{self, Known};
+use super::look;
 use crate::error::{Error, Result};
 use crate::rule::trial::Given;
 use crate::spi::{Own, as_extension};
@@ -33,7 +34,8 @@ pub fn run(user: pg_sys::Oid, name: &str, trial: Trial) -> Result<Value> {
             let event = envelope(user, &trigger.event, &payload);
             (decide::on_event(&trigger, user, &event), payload)
         }
-        _ => by_itself(&trigger),
+        Options::Custom(_) => look::rehearse(&trigger),
+        Options::Time(_) => by_clock(&trigger),
     };
     Ok(json!({
         "fires": verdict.fires, "reason": verdict.reason, "event": trigger.event,
@@ -126,8 +128,8 @@ fn part(much: Payload, key: &[String], row: Option<&Given>, other: Option<&Given
     )
 }
 
-/// What fires by the clock or by an answer.
-fn by_itself(trigger: &Known) -> (Verdict, Value) {
+/// What fires by the clock.
+fn by_clock(trigger: &Known) -> (Verdict, Value) {
     let next = trigger.next.map(|next| next.to_rfc3339());
     let payload = json!({"scheduled_at": next});
     match (decide::at_rest(trigger), next) {

@@ -3,6 +3,7 @@
 use super::define::sides;
 use super::known::{self, Known};
 use super::store::tell_table;
+use super::{ask, watch};
 use crate::error::{Error, Result};
 use crate::rule::expression;
 use crate::rule::rights::{check_rights, check_table};
@@ -21,7 +22,9 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = known::find(own, user, name)?;
         refuse_subscribers(own, user, &found)?;
+        let watched = watch::of(own, found.key())?;
         own.run("DELETE FROM automate.trigger WHERE id = $1", &[found.key().into()])?;
+        watch::see_to(own, watched)?;
         found.table.map_or(Ok(()), |table| tell_table(own, table))
     })
 }
@@ -60,6 +63,7 @@ pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
                     updated_at = pg_catalog.now() WHERE id = $1",
             &[found.key().into()],
         )?;
+        watch::see_to(own, watch::of(own, found.key())?)?;
         found.table.map_or(Ok(()), |table| tell_table(own, table))
     })
 }
@@ -75,13 +79,19 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
             as_role(found.owner, || expression::check(table, text, sides, &found.search_path))?;
         }
     }
+    ask::check(&found)?;
     let next = next(&found)?;
     as_extension(|own| {
+        let watched = watch::of(own, found.key())?;
+        watch::check_still(&watched, found.owner)?;
+        // Whether it held all the time, nobody knows.
         own.run(
             "UPDATE automate.trigger SET status = 'active', next_at = $2, version = version + 1,
+                    state = CASE WHEN state ->> 'is_on' = 'true' THEN state ELSE state - 'since' END - 'failures',
                     updated_at = pg_catalog.now() WHERE id = $1",
             &[found.key().into(), next.into()],
         )?;
+        watch::see_to(own, watched)?;
         wake::arm_coordinator();
         found.table.map_or(Ok(()), |table| tell_table(own, table))
     })
@@ -104,9 +114,7 @@ fn next(found: &Known) -> Result<Option<pgrx::datum::TimestampWithTimeZone>> {
             })?;
             when::to_datum(next).map(Some)
         }
-        (_, Options::Custom(options)) => {
-            options.every.map(|every| when::to_datum(when::now() + every)).transpose()
-        }
+        (Kind::Custom, _) => when::to_datum(when::now()).map(Some),
         _ => Ok(None),
     }
 }

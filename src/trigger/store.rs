@@ -1,12 +1,14 @@
 //! Writing a trigger into its table.
 
 use super::define::{Checked, Definition};
+use super::watch;
 use crate::error::{Error, Result};
 use crate::noun::TRIGGER;
 use crate::rule::cache;
 use crate::spi::Own;
 use crate::task::when;
 use crate::wake;
+use automate_core::trigger::Kind;
 use pgrx::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -35,7 +37,10 @@ const STORE: &str = "INSERT INTO automate.trigger AS t (id, name, description, o
             version, errors, last_error, last_error_at, updated_at)
           = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.on_table, EXCLUDED.operations, EXCLUDED.columns,
             EXCLUDED.event, EXCLUDED.schedule, EXCLUDED.source, EXCLUDED.condition, EXCLUDED.conditions,
-            EXCLUDED.condition_sql, EXCLUDED.options, EXCLUDED.search_path, EXCLUDED.next_at, '{}',
+            EXCLUDED.condition_sql, EXCLUDED.options, EXCLUDED.search_path, EXCLUDED.next_at,
+            -- What it remembers is the answer to the same question only.
+            CASE WHEN (t.source, t.condition, t.options -> 'clear') IS NOT DISTINCT FROM
+                (EXCLUDED.source, EXCLUDED.condition, EXCLUDED.options -> 'clear') THEN t.state - 'failures' ELSE '{}' END,
             t.version + 1, 0, NULL, NULL, pg_catalog.now())
      RETURNING version";
 
@@ -77,6 +82,9 @@ pub(super) fn store(
     )?;
     if let Some(table) = d.on_table {
         tell_table(own, table)?;
+    }
+    if d.kind == Kind::Custom {
+        watch::keep(own, id, owner, &checked.tables)?;
     }
     if next.is_some() {
         wake::arm_coordinator();

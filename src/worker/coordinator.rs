@@ -55,6 +55,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             Ok(wait) => wait,
             Err(failure) => {
                 log!("pg_automate coordinator: {}", failure.text());
+                trigger::watch::unsure();
                 1000
             }
         };
@@ -82,11 +83,15 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
             return Ok(SAFETY_WAKE_MS);
         }
         queue::lease::free_orphans(own)?;
-        let due_ms =
-            [task::fire_due(own)?, trigger::fire::fire_due(own)?, queue::due::promote(own)?]
-                .into_iter()
-                .flatten()
-                .min();
+        let due_ms = [
+            task::fire_due(own)?,
+            trigger::fire::fire_due(own)?,
+            trigger::due::queue_due(own)?,
+            queue::due::promote(own)?,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let (mut waiting, mut refused) = (Vec::new(), Vec::new());
         for role in queue::due::waiting_roles(own)? {
             if access::can_log_in(role.role) {

@@ -1,5 +1,6 @@
 //! Triggers: their types, and what can be asked of each beside its source and condition.
 
+pub mod edge;
 mod options;
 mod pattern;
 
