@@ -80,6 +80,7 @@ def rules(bench: Bench) -> None:
     single_rows(bench)
     copy(bench)
     matches(bench)
+    contexts(bench)
 
 
 def above(bench: Bench, what: str, table: str, statement: Callable[[str], str], target: str) -> float:
@@ -196,3 +197,41 @@ def matches(bench: Bench) -> None:
     ours, _ = cost(bench.sql, one.format(count=count, table="eq1", row=row), runs=6)
     bench.line("single-row insert with a match", f"{(ours - plain) / count * 1e6:.2f} us CPU", "<= 10",
                f"plain: {plain / count * 1e6:.1f} us")
+    sql = bench.sql
+    sql.execute(TABLE.format(name="fired"))
+    sql.execute(
+        "SELECT automate.create_trigger('fired', 'data', on_table => 'fired', operations => '{insert}', condition => $$status = 's0'$$)"
+    )
+    sql.execute(f"SELECT automate.create_rule('heard', {EMIT}, on_trigger => 'fired')")
+    above(bench, "bulk, every row fires a trigger with a subscriber", "fired", lambda table: insert(table, "'s0'"), "<= 10")
+
+
+def contexts(bench: Bench) -> None:
+    """evaluate_rules over 1,000 rules with one context, and decide on 10,000 rows."""
+    sql, calls = bench.sql, 100
+    for kind, argument in (
+        ("JsonLogic", """conditions => jsonb_build_object('and', jsonb_build_array(
+            jsonb_build_object('==', jsonb_build_array(jsonb_build_object('var', 'status'), 's' || k)),
+            jsonb_build_object('>', jsonb_build_array(jsonb_build_object('var', 'amount'), 500))))"""),
+        ("SQL", """on_event => 'e', condition => format($$ event->>'status' = 's%s' AND (event->>'amount')::numeric > 500 $$, k)"""),
+    ):
+        sql.execute(f"SELECT automate.create_ruleset('{kind}')")
+        sql.execute(f"SELECT automate.create_rule('{kind}_' || k, {EMIT}, ruleset => '{kind}', {argument}) FROM generate_series(1, 1000) AS k")
+        asked = f"""SELECT count(*) FROM generate_series(1, {calls}) AS n,
+            LATERAL automate.evaluate_rules(jsonb_build_object('status', 's' || n, 'amount', 900 + n), '{kind}')"""
+        sql.execute(asked)
+        cpu, wall = cost(sql, asked)
+        bench.line(f"evaluate_rules, 1,000 rules in {kind}", f"{cpu / calls * 1e3:.2f} ms CPU", "<= 1 ms",
+                   f"{wall / calls * 1e3:.2f} ms wall")
+    sql.execute(
+        """
+        SELECT automate.create_decision_table('grid', '[{"name": "code"}, {"name": "amount", "type": "number"}]',
+            '[{"name": "fee", "type": "number"}]',
+            (SELECT jsonb_agg(jsonb_build_array('c' || n / 10, format('[%s..%s)', n % 10 * 100, n % 10 * 100 + 100), n))
+             FROM generate_series(0, 9999) AS n))
+        """
+    )
+    asked = "SELECT count(automate.decide('grid', jsonb_build_object('code', 'c' || n % 1000, 'amount', n % 1000))) FROM generate_series(1, 10000) AS n"
+    sql.execute(asked)
+    cpu, _ = cost(sql, asked)
+    bench.line("decide, a decision table of 10,000 rows", f"{cpu / 10_000 * 1e6:.1f} us CPU")

@@ -1,6 +1,6 @@
 //! The audit: who changed which definition, written in the transaction that changes it.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::spi::Own;
 use crate::{guc, pg};
 use pgrx::prelude::*;
@@ -49,6 +49,77 @@ pub fn record(own: &Own, entry: &Entry) -> Result<()> {
         ],
     )?;
     Ok(())
+}
+
+/// A kind of thing whose rows are its definitions: reads the name, the owner and the definition of
+/// one of them.
+pub struct Kind {
+    pub word: &'static str,
+    read: &'static str,
+}
+
+macro_rules! kind {
+    ($word:literal, $more:literal) => {
+        Kind {
+            word: $word,
+            read: concat!(
+                "SELECT t.name, t.owner::oid, (to_jsonb(t) - '{id,owner,status,state,next_at,event_like,version,
+                        errors,last_error,last_error_at,created_by,created_at,updated_at}'::text[]",
+                $more,
+                ")::text FROM automate.",
+                $word,
+                " AS t WHERE t.id = $1"
+            ),
+        }
+    };
+}
+
+pub static DECISION_TABLE: Kind = kind!(
+    "decision_table",
+    " || (SELECT jsonb_build_object('inputs', v.inputs, 'outputs', v.outputs, 'rows', v.rows, 'hit_policy', v.hit_policy)
+          FROM automate.decision_version AS v WHERE v.decision_table = t.id AND v.version = t.version)"
+);
+pub static RULESET: Kind = kind!("ruleset", "");
+pub static TRIGGER: Kind = kind!("trigger", "");
+
+/// Makes a change of one thing and writes an entry of it: what there was, and what there is.
+pub fn around<R>(
+    own: &Own,
+    kind: &Kind,
+    (by, action): (pg_sys::Oid, &'static str),
+    object: Uuid,
+    change: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let before = kind.find(own, object)?;
+    let result = change()?;
+    let after = kind.find(own, object)?;
+    let Some((name, owner, _)) = after.as_ref().or(before.as_ref()) else { return Ok(result) };
+    let written = |definition: Definition| {
+        Value::Object(definition.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    };
+    let (old, new) = match (&before, &after) {
+        (Some((.., old)), Some((.., new))) => {
+            let (old, new) = differing(old, new);
+            (Some(Value::Object(old)), Some(Value::Object(new)))
+        }
+        (old, new) => (
+            old.as_ref().map(|(.., old)| written(old.clone())),
+            new.as_ref().map(|(.., new)| written(new.clone())),
+        ),
+    };
+    let (kind, name, owner) = (kind.word, name.as_str(), *owner);
+    record(own, &Entry { kind, object, name, owner, action, by: Some(by), old, new })?;
+    Ok(result)
+}
+
+impl Kind {
+    fn find(&self, own: &Own, id: Uuid) -> Result<Option<(String, pg_sys::Oid, Definition)>> {
+        let rows = own.run(self.read, &[pgrx::Uuid::from_bytes(*id.as_bytes()).into()])?;
+        let (Some(name), Some(owner)) = (rows.get(0, 1), rows.get(0, 2)) else { return Ok(None) };
+        let text: String = rows.get(0, 3).unwrap_or_default();
+        let definition = serde_json::from_str(&text).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(Some((name, owner, definition)))
+    }
 }
 
 /// The keys of two definitions that differ, with the old and the new values.

@@ -1,6 +1,7 @@
 //! Making, changing and removing decision tables.
 
 use crate::access;
+use crate::audit;
 use crate::bell;
 use crate::error::{Error, Result};
 use crate::noun::DECISION_TABLE;
@@ -58,29 +59,32 @@ pub fn create(
 ) -> Result<Uuid> {
     access::check_name("decision table", name)?;
     let (_, source) = read(source)?;
+    let id = Uuid::now_v7();
     as_extension(|own| {
-        match insert(own, owner, name, description)? {
-        Some(id) => store(own, id, owner, 1, &source).map(|_| id),
-        None => Err(DECISION_TABLE.duplicate(owner, name).with_hint(
-            "automate.alter_decision_table makes its next version; automate.drop_decision_table removes it.",
-        )),
-    }
+        audit::around(own, &audit::DECISION_TABLE, (owner, "create"), id, || {
+            match insert(own, id, owner, name, description)? {
+                true => store(own, id, owner, 1, &source).map(|_| id),
+                false => Err(DECISION_TABLE.duplicate(owner, name).with_hint(
+                    "automate.alter_decision_table makes its next version; automate.drop_decision_table removes it.",
+                )),
+            }
+        })
     })
 }
 
 fn insert(
     own: &Own,
+    id: Uuid,
     owner: pg_sys::Oid,
     name: &str,
     description: Option<&str>,
-) -> Result<Option<Uuid>> {
-    let id = Uuid::now_v7();
+) -> Result<bool> {
     let made = own.run(
         "INSERT INTO automate.decision_table (id, name, description, owner, created_by)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (owner, name) DO NOTHING RETURNING id",
         &[key(id).into(), name.into(), description.into(), owner.into(), session_user().into()],
     )?;
-    Ok((!made.is_empty()).then_some(id))
+    Ok(!made.is_empty())
 }
 
 /// Writes a version and tells every session.
@@ -108,20 +112,24 @@ fn store(own: &Own, id: Uuid, owner: pg_sys::Oid, version: i32, source: &Source)
 pub fn alter(user: pg_sys::Oid, name: &str, changes: Changes) -> Result<i32> {
     as_extension(|own| {
         let id = DECISION_TABLE.id(own, user, name)?;
-        let (owner, version, known) = current(own, id)?;
-        describe(own, id, changes.description.as_deref())?;
-        let parts = [&changes.inputs, &changes.outputs, &changes.rows, &changes.hit_policy];
-        if parts.iter().all(|part| part.is_none()) {
-            return Ok(version);
-        }
-        let source = Source {
-            inputs: changes.inputs.unwrap_or(known.inputs),
-            outputs: changes.outputs.unwrap_or(known.outputs),
-            rows: changes.rows.unwrap_or(known.rows),
-            hit_policy: changes.hit_policy.unwrap_or(known.hit_policy),
-        };
-        next(own, id, owner, &source)
+        audit::around(own, &audit::DECISION_TABLE, (user, "alter"), id, || change(own, id, changes))
     })
+}
+
+fn change(own: &Own, id: Uuid, changes: Changes) -> Result<i32> {
+    let (owner, version, known) = current(own, id)?;
+    describe(own, id, changes.description.as_deref())?;
+    let parts = [&changes.inputs, &changes.outputs, &changes.rows, &changes.hit_policy];
+    if parts.iter().all(|part| part.is_none()) {
+        return Ok(version);
+    }
+    let source = Source {
+        inputs: changes.inputs.unwrap_or(known.inputs),
+        outputs: changes.outputs.unwrap_or(known.outputs),
+        rows: changes.rows.unwrap_or(known.rows),
+        hit_policy: changes.hit_policy.unwrap_or(known.hit_policy),
+    };
+    next(own, id, owner, &source)
 }
 
 fn next(own: &Own, id: Uuid, owner: pg_sys::Oid, source: &Source) -> Result<i32> {
@@ -169,11 +177,13 @@ fn current(own: &Own, id: Uuid) -> Result<(pg_sys::Oid, i32, Source)> {
 pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let id = DECISION_TABLE.id(own, user, name)?;
-        own.run(
-            "DELETE FROM automate.decision_version WHERE decision_table = $1",
-            &[key(id).into()],
-        )?;
-        own.run("DELETE FROM automate.decision_table WHERE id = $1", &[key(id).into()])?;
+        audit::around(own, &audit::DECISION_TABLE, (user, "drop"), id, || {
+            own.run(
+                "DELETE FROM automate.decision_version WHERE decision_table = $1",
+                &[key(id).into()],
+            )?;
+            own.run("DELETE FROM automate.decision_table WHERE id = $1", &[key(id).into()])
+        })?;
         bell::ring(bell::DECISIONS);
         Ok(())
     })
@@ -186,13 +196,22 @@ pub fn import(owner: pg_sys::Oid, name: &str, csv: &str, description: Option<&st
     let source = decision::import(&csv).map_err(refuse)?;
     let (_, source) = read(&source)?;
     as_extension(|own| {
-        if let Some(id) = insert(own, owner, name, description)? {
-            return store(own, id, owner, 1, &source);
+        let id = Uuid::now_v7();
+        let made = audit::around(own, &audit::DECISION_TABLE, (owner, "create"), id, || {
+            match insert(own, id, owner, name, description)? {
+                true => store(own, id, owner, 1, &source).map(Some),
+                false => Ok(None),
+            }
+        })?;
+        if let Some(version) = made {
+            return Ok(version);
         }
-        let id = DECISION_TABLE.id(own, owner, name)?;
-        let (owner, _, _) = current(own, id)?;
-        describe(own, id, description)?;
-        next(own, id, owner, &source)
+        let (user, id) = (owner, DECISION_TABLE.id(own, owner, name)?);
+        audit::around(own, &audit::DECISION_TABLE, (user, "alter"), id, || {
+            let (owner, _, _) = current(own, id)?;
+            describe(own, id, description)?;
+            next(own, id, owner, &source)
+        })
     })
 }
 

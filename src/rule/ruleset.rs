@@ -5,6 +5,7 @@ use super::cache::{self, Rules};
 use super::capture;
 use super::evaluate;
 use crate::access;
+use crate::audit;
 use crate::error::{Error, Failure, Result, shown};
 use crate::noun::RULESET;
 use crate::spi::{Own, as_extension};
@@ -140,19 +141,21 @@ pub fn create(
     check_policy(policy)?;
     let id = Uuid::now_v7();
     as_extension(|own| {
-        let made = own.run(
-            "INSERT INTO automate.ruleset (id, name, description, owner, hit_policy, created_by)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (owner, name) DO NOTHING RETURNING id",
-            &[
-                key(id).into(),
-                name.into(),
-                description.into(),
-                owner.into(),
-                policy.into(),
-                // SAFETY: reads a process-local variable.
-                unsafe { pg_sys::GetSessionUserId() }.into(),
-            ],
-        )?;
+        let made = audit::around(own, &audit::RULESET, (owner, "create"), id, || {
+            own.run(
+                "INSERT INTO automate.ruleset (id, name, description, owner, hit_policy, created_by)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (owner, name) DO NOTHING RETURNING id",
+                &[
+                    key(id).into(),
+                    name.into(),
+                    description.into(),
+                    owner.into(),
+                    policy.into(),
+                    // SAFETY: reads a process-local variable.
+                    unsafe { pg_sys::GetSessionUserId() }.into(),
+                ],
+            )
+        })?;
         match made.is_empty() {
             false => Ok(id),
             true => Err(RULESET
@@ -172,12 +175,14 @@ pub fn alter(
     policy.map_or(Ok(()), check_policy)?;
     as_extension(|own| {
         let id = RULESET.id(own, user, name)?;
-        own.run(
-            "UPDATE automate.ruleset SET hit_policy = coalesce($2, hit_policy),
-                    description = coalesce($3, description), updated_at = pg_catalog.now()
-             WHERE id = $1",
-            &[key(id).into(), policy.into(), description.into()],
-        )?;
+        audit::around(own, &audit::RULESET, (user, "alter"), id, || {
+            own.run(
+                "UPDATE automate.ruleset SET hit_policy = coalesce($2, hit_policy),
+                        description = coalesce($3, description), updated_at = pg_catalog.now()
+                 WHERE id = $1",
+                &[key(id).into(), policy.into(), description.into()],
+            )
+        })?;
         announce(own, id)
     })
 }
@@ -200,8 +205,9 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
                 .with_detail(format!("There are {count}: {}{more}.", names.join(", ")))
                 .with_hint("Drop them first with automate.drop_rule."));
         }
-        own.run("DELETE FROM automate.ruleset WHERE id = $1", &[key(id).into()])?;
-        Ok(())
+        audit::around(own, &audit::RULESET, (user, "drop"), id, || {
+            own.run("DELETE FROM automate.ruleset WHERE id = $1", &[key(id).into()]).map(|_| ())
+        })
     })
 }
 

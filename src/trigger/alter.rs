@@ -2,6 +2,7 @@
 
 use super::define::{self, Definition};
 use super::store::{self, tell_table};
+use crate::audit;
 use crate::error::{Error, Result};
 use crate::noun::TRIGGER;
 use crate::spi::own::as_role;
@@ -32,7 +33,9 @@ pub fn alter(user: pg_sys::Oid, name: &str, changes: Changes) -> Result<i32> {
     changes.apply(&mut definition);
     let checked = as_role(owner, || define::check(owner, &definition))?;
     as_extension(|own| {
-        let version = store::store(own, id, owner, &definition, &checked)?;
+        let version = audit::around(own, &audit::TRIGGER, (user, "alter"), id, || {
+            store::store(own, id, owner, &definition, &checked)
+        })?;
         if let Some(before) = before.filter(|before| definition.on_table != Some(*before)) {
             tell_table(own, before)?;
         }

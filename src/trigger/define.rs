@@ -1,6 +1,7 @@
 //! Making triggers: everything that can be wrong with one is said now.
 
 use super::{custom, store, watch};
+use crate::audit;
 use crate::error::{Error, Result, shown};
 use crate::noun::TRIGGER;
 use crate::rule::columns::TableColumns;
@@ -72,7 +73,9 @@ pub fn create(owner: pg_sys::Oid, mut definition: Definition) -> Result<Uuid> {
     let id = Uuid::now_v7();
     as_extension(|own| {
         store::refuse_duplicate(own, owner, &definition.name)?;
-        store::store(own, id, owner, &definition, &checked).map(|_| id)
+        audit::around(own, &audit::TRIGGER, (owner, "create"), id, || {
+            store::store(own, id, owner, &definition, &checked).map(|_| id)
+        })
     })
 }
 

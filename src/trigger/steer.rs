@@ -4,6 +4,7 @@ use super::define::sides;
 use super::known::{self, Known};
 use super::store::tell_table;
 use super::{ask, watch};
+use crate::audit;
 use crate::error::{Error, Result};
 use crate::rule::expression;
 use crate::rule::rights::{check_rights, check_table};
@@ -23,7 +24,9 @@ pub fn remove(user: pg_sys::Oid, name: &str) -> Result<()> {
         let found = known::find(own, user, name)?;
         refuse_subscribers(own, user, &found)?;
         let watched = watch::of(own, found.key())?;
-        own.run("DELETE FROM automate.trigger WHERE id = $1", &[found.key().into()])?;
+        audit::around(own, &audit::TRIGGER, (user, "drop"), found.id, || {
+            own.run("DELETE FROM automate.trigger WHERE id = $1", &[found.key().into()])
+        })?;
         watch::see_to(own, watched)?;
         found.table.map_or(Ok(()), |table| tell_table(own, table))
     })
@@ -58,11 +61,13 @@ fn refuse_subscribers(own: &Own, user: pg_sys::Oid, found: &Known) -> Result<()>
 pub fn disable(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let found = known::find(own, user, name)?;
-        own.run(
-            "UPDATE automate.trigger SET status = 'disabled', next_at = NULL, version = version + 1,
-                    updated_at = pg_catalog.now() WHERE id = $1",
-            &[found.key().into()],
-        )?;
+        audit::around(own, &audit::TRIGGER, (user, "disable"), found.id, || {
+            own.run(
+                "UPDATE automate.trigger SET status = 'disabled', next_at = NULL, version = version + 1,
+                        updated_at = pg_catalog.now() WHERE id = $1",
+                &[found.key().into()],
+            )
+        })?;
         watch::see_to(own, watch::of(own, found.key())?)?;
         found.table.map_or(Ok(()), |table| tell_table(own, table))
     })
@@ -85,12 +90,14 @@ pub fn enable(user: pg_sys::Oid, name: &str) -> Result<()> {
         let watched = watch::of(own, found.key())?;
         watch::check_still(&watched, found.owner)?;
         // Whether it held all the time, nobody knows.
-        own.run(
-            "UPDATE automate.trigger SET status = 'active', next_at = $2, version = version + 1,
-                    state = CASE WHEN state ->> 'is_on' = 'true' THEN state ELSE state - 'since' END - 'failures',
-                    updated_at = pg_catalog.now() WHERE id = $1",
-            &[found.key().into(), next.into()],
-        )?;
+        audit::around(own, &audit::TRIGGER, (user, "enable"), found.id, || {
+            own.run(
+                "UPDATE automate.trigger SET status = 'active', next_at = $2, version = version + 1,
+                        state = CASE WHEN state ->> 'is_on' = 'true' THEN state ELSE state - 'since' END - 'failures',
+                        updated_at = pg_catalog.now() WHERE id = $1",
+                &[found.key().into(), next.into()],
+            )
+        })?;
         watch::see_to(own, watched)?;
         wake::arm_coordinator();
         found.table.map_or(Ok(()), |table| tell_table(own, table))
