@@ -133,13 +133,10 @@ pub fn differing(old: &Definition, new: &Definition) -> (Definition, Definition)
 
 /// Removes entries older than their retention, some at a time.
 pub fn forget_old(own: &Own) -> Result<()> {
-    // Ids sort by time, so the primary key finds the old ones.
-    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::audit_retention_s();
-    let oldest = Uuid::from_u128((u128::from(unix_s.unsigned_abs()) * 1000) << 80);
     own.run(
         "DELETE FROM automate.audit WHERE id IN
             (SELECT id FROM automate.audit WHERE id < $1 ORDER BY id LIMIT $2)",
-        &[pgrx::Uuid::from_bytes(*oldest.as_bytes()).into(), BATCH.into()],
+        &[pg::oldest_id(guc::audit_retention_s()).into(), BATCH.into()],
     )?;
     Ok(())
 }

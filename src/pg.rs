@@ -108,6 +108,13 @@ pub fn iso(at: pg_sys::TimestampTz) -> String {
         .unwrap_or_default()
 }
 
+/// The smallest uuid v7 of the last so many seconds: older ids are smaller.
+pub fn oldest_id(seconds: i64) -> pgrx::Uuid {
+    let unix_s = now() / 1_000_000 + EPOCH_S - seconds;
+    let ms = u128::from(unix_s.unsigned_abs()) * 1000;
+    pgrx::Uuid::from_bytes((ms << 80).to_be_bytes())
+}
+
 /// The clock in microseconds, for measuring durations.
 pub fn micros() -> i64 {
     now()

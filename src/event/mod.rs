@@ -274,13 +274,10 @@ fn jobs(listeners: Vec<Listener>) -> Vec<(Listener, Vec<Uuid>)> {
 
 /// Removes events older than the retention, some at a time.
 pub fn forget_old(own: &Own) -> Result<()> {
-    let unix_s = pg::now() / 1_000_000 + pg::EPOCH_S - guc::event_retention_s();
-    // Ids sort by time, so the primary key finds the old ones.
-    let oldest = Uuid::from_u128((u128::from(unix_s.unsigned_abs()) * 1000) << 80);
     own.run(
         "DELETE FROM automate.event WHERE id IN
             (SELECT id FROM automate.event WHERE id < $1 ORDER BY id LIMIT $2)",
-        &[key(oldest).into(), BATCH.into()],
+        &[pg::oldest_id(guc::event_retention_s()).into(), BATCH.into()],
     )?;
     Ok(())
 }

@@ -254,28 +254,12 @@ fn not_one_source(d: &Definition) -> Error {
 }
 
 fn operations(given: &[String]) -> Result<Vec<String>> {
-    let mut found: Vec<String> = Vec::new();
-    for operation in given {
-        let lower = operation.to_lowercase();
-        if lower == "truncate" {
-            return Err(Error::invalid("a rule on a table looks at rows, and truncate has none")
-                .with_detail(format!("The operations given are {}.", given.join(", ")))
-                .with_hint("Make a trigger: SELECT automate.create_trigger('emptied', 'data', on_table => ..., operations => '{truncate}'), and the rule with on_trigger => 'emptied'."));
-        }
-        if !OPERATIONS.contains(&lower.as_str()) {
-            let message = format!("unknown operation {}", shown(operation));
-            return Err(Error::unknown_word(message, operation, &OPERATIONS));
-        }
-        if !found.contains(&lower) {
-            found.push(lower);
-        }
+    if given.iter().any(|operation| operation.eq_ignore_ascii_case("truncate")) {
+        return Err(Error::invalid("a rule on a table looks at rows, and truncate has none")
+            .with_detail(format!("The operations given are {}.", given.join(", ")))
+            .with_hint("Make a trigger: SELECT automate.create_trigger('emptied', 'data', on_table => ..., operations => '{truncate}'), and the rule with on_trigger => 'emptied'."));
     }
-    if found.is_empty() {
-        return Err(Error::invalid("a rule on a table needs an operation")
-            .with_detail("The array of operations has no members.")
-            .with_hint("Known here: insert, update, delete."));
-    }
-    Ok(found)
+    look::operations("a rule on a table", given, &OPERATIONS)
 }
 
 /// The SQL that JsonLogic means.

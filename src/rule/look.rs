@@ -78,6 +78,27 @@ fn on_no_table(name: &str, event: Option<String>, what: &str) -> Error {
     .with_hint("Ask it about a context, such as the payload of an event in automate.event: SELECT * FROM automate.evaluate_rules(payload, all_rules => true).")
 }
 
+/// The operations that `what` is to see, each once and in small letters.
+pub fn operations(what: &str, given: &[String], known: &[&str]) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for operation in given {
+        let lower = operation.to_lowercase();
+        if !known.contains(&lower.as_str()) {
+            let message = format!("unknown operation {}", shown(operation));
+            return Err(Error::unknown_word(message, operation, known));
+        }
+        if !found.contains(&lower) {
+            found.push(lower);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::invalid(format!("{what} needs an operation"))
+            .with_detail("The array of operations has no members.")
+            .with_hint(format!("Known here: {}.", known.join(", "))));
+    }
+    Ok(found)
+}
+
 /// The rows that changes of these operations have.
 pub fn sides(operations: &[String]) -> Sides {
     let has = |name: &str| operations.iter().any(|o| o == name);

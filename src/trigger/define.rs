@@ -195,23 +195,7 @@ fn operations(d: &Definition, options: &trigger::Data) -> Result<Vec<String>> {
         };
         return Ok(usual.iter().map(|o| (*o).to_owned()).collect());
     };
-    let mut found: Vec<String> = Vec::new();
-    for operation in given {
-        let lower = operation.to_lowercase();
-        if !OPERATIONS.contains(&lower.as_str()) {
-            let message = format!("unknown operation {}", shown(operation));
-            return Err(Error::unknown_word(message, operation, &OPERATIONS));
-        }
-        if !found.contains(&lower) {
-            found.push(lower);
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::invalid("a trigger of type data needs an operation")
-            .with_detail("The array of operations has no members.")
-            .with_hint("Known here: insert, update, delete, truncate."));
-    }
-    Ok(found)
+    look::operations("a trigger of type data", given, &OPERATIONS)
 }
 
 /// What speaks of rows must meet rows.
