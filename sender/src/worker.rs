@@ -60,6 +60,10 @@ impl Worker {
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(Failure::transient("the sender is stopping"));
         };
+        // Its turn may come in the very moment in which its time is over: then nothing is begun.
+        if progress.accepted().elapsed() + LEAST >= request.deadline {
+            return Err(late(request.deadline, progress));
+        }
         progress.at(Step::Connecting);
         // On the heap only now: thousands may be waiting, and the state of a dialogue is large.
         match request.kind {
@@ -68,6 +72,9 @@ impl Worker {
         }
     }
 }
+
+/// A request that has less time left is not begun: timers are no finer.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// The event loop, made on the caller's thread so that its failure can be reported there.
 pub(crate) fn runtime() -> io::Result<Runtime> {
