@@ -19,7 +19,7 @@ COMMENT ON COLUMN automate.trigger_stats.evaluated IS 'Changes, events, instants
 COMMENT ON COLUMN automate.trigger_stats.matched IS 'Of these, those for which it was true.';
 COMMENT ON COLUMN automate.trigger_stats.skipped IS 'Of these, those that it passed over: none of its columns changed, or it was not yet ready to fire again.';
 COMMENT ON COLUMN automate.trigger_stats.errors IS 'Transactions in which it failed.';
-COMMENT ON COLUMN automate.trigger_stats.p50_ms IS 'Half of its subscribers were done within so many milliseconds after the event; to within a fifth.';
+COMMENT ON COLUMN automate.trigger_stats.p50_ms IS 'Half of its subscribers were done within so many milliseconds after the event: an estimate from classes, each 1.4 times as long as the one before.';
 COMMENT ON COLUMN automate.trigger_stats.p95_ms IS '95 % of them.';
 COMMENT ON COLUMN automate.trigger_stats.p99_ms IS '99 % of them.';
 COMMENT ON COLUMN automate.trigger_stats.last_fired_at IS 'When a transaction in which it fired last committed, since the server started.';

@@ -369,16 +369,8 @@ pub(super) unsafe fn state_of(guarded: &Guarded) -> *mut pg_sys::ExprState {
 
 /// Notes a failure of a condition and lets the writer go on, unless the session itself is to stop.
 pub fn pass_over(rules: &Rules, index: u32, failure: Failure) -> Result<()> {
-    let stops = failure.lost_race()
-        || matches!(
-            failure.code,
-            ERRCODE_QUERY_CANCELED
-                | ERRCODE_ADMIN_SHUTDOWN
-                | ERRCODE_CRASH_SHUTDOWN
-                | ERRCODE_OUT_OF_MEMORY
-        );
     let rule = &rules.rules[index as usize];
-    if stops {
+    if failure.stops() {
         return Err(failure.into());
     }
     if rule.terms.fails {

@@ -10,7 +10,7 @@ use chrono::DateTime;
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::rc::Rc;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ thread_local! {
     /// The sets of which something is to be told.
     static TOUCHED: RefCell<Vec<Rc<Rules>>> = const { RefCell::new(Vec::new()) };
     /// What was counted of rules and triggers that are in no set.
-    static LOOSE: RefCell<Vec<(Uuid, Counts)>> = const { RefCell::new(Vec::new()) };
+    static LOOSE: RefCell<HashMap<Uuid, Counts>> = RefCell::default();
     /// Of the coordinator: whose counters there were when it last looked.
     static COUNTED: RefCell<HashSet<u64>> = RefCell::default();
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
@@ -88,8 +88,11 @@ pub fn touch(rules: &Rc<Rules>) {
 /// was true.
 pub fn count(id: Uuid, is_match: bool) {
     register();
-    let counts = Counts { evaluated: 1, matched: u64::from(is_match), ..Counts::default() };
-    LOOSE.with_borrow_mut(|loose| loose.push((id, counts)));
+    LOOSE.with_borrow_mut(|loose| {
+        let counts = loose.entry(id).or_default();
+        counts.evaluated += 1;
+        counts.matched += u64::from(is_match);
+    });
 }
 
 /// Counts how long it took from an event until a subscriber of the trigger was done with it.
