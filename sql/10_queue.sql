@@ -15,6 +15,7 @@ CREATE TABLE automate.job (
     top_level       boolean NOT NULL DEFAULT false,
     crashes         integer NOT NULL DEFAULT 0,
     timeout_ms      integer,
+    backoff_ms      bigint,
     dedupe_key      text,
     concurrency_key text,
     lease           bigint,
@@ -46,6 +47,7 @@ COMMENT ON COLUMN automate.job.lane IS 's: an executor of the owner does it; n: 
 COMMENT ON COLUMN automate.job.top_level IS 'True for statements that refuse a transaction block, such as VACUUM.';
 COMMENT ON COLUMN automate.job.crashes IS 'How often the server crashed while it ran; at 3 it is quarantined.';
 COMMENT ON COLUMN automate.job.timeout_ms IS 'Longest time for an attempt, in milliseconds; empty: the role''s statement_timeout.';
+COMMENT ON COLUMN automate.job.backoff_ms IS 'Milliseconds before the second attempt, each later one twice as long, at most an hour; empty: 1000.';
 COMMENT ON COLUMN automate.job.dedupe_key IS 'At most one job to do with this key and owner.';
 COMMENT ON COLUMN automate.job.concurrency_key IS 'Jobs of one owner with the same key never run at the same time.';
 COMMENT ON COLUMN automate.job.lease IS 'Epoch of the worker that runs it; a worker that is gone frees its leases.';
@@ -98,7 +100,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT jsonb_build_object('payload', job.payload, 'lane', job.lane::text, 'priority', job.priority,
-        'max_attempts', job.max_attempts, 'timeout_ms', job.timeout_ms, 'concurrency_key', job.concurrency_key,
+        'max_attempts', job.max_attempts, 'timeout_ms', job.timeout_ms, 'backoff_ms', job.backoff_ms, 'concurrency_key', job.concurrency_key,
         'search_path', job.search_path, 'top_level', job.top_level, 'order_key', job.order_key, 'order_seq', job.order_seq)
 $$;
 COMMENT ON FUNCTION automate.redrive(automate.job) IS

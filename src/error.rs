@@ -219,6 +219,11 @@ impl Failure {
         matches!(self.code, ERRCODE_T_R_SERIALIZATION_FAILURE | ERRCODE_T_R_DEADLOCK_DETECTED)
     }
 
+    /// Its statement was cancelled.
+    pub fn is_cancel(&self) -> bool {
+        self.code == ERRCODE_QUERY_CANCELED
+    }
+
     /// It asks the session or the transaction to stop, whatever was being tried.
     pub fn stops(&self) -> bool {
         self.lost_race()

@@ -17,6 +17,7 @@ pub fn may_share(job: &Job) -> bool {
     }
     match job.kind.as_str() {
         "sql" => statement::is_known_short(text_of(job)),
+        "task" => task::may_share(job),
         "report" => false,
         // A query of which nobody knows how long it takes.
         "trigger" => job.payload.get("look").is_none(),

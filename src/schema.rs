@@ -34,7 +34,8 @@ extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["ta
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
-extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["operate"]);
+extension_sql_file!("../sql/82_task_runs.sql", name = "task_runs", requires = ["operate"]);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["task_runs"]);
 extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
 extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
 extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);

@@ -138,7 +138,7 @@ def test_pause_and_resume(db: Database) -> None:
 
 def test_retries(db: Database) -> None:
     db.execute("CREATE SEQUENCE attempts")
-    schedule(db, "shaky", "@yearly", "SELECT 1 / (nextval('attempts') - 1)", "retries => 1")
+    schedule(db, "shaky", "@yearly", "SELECT 1 / (nextval('attempts') - 1)", "retries => 1, backoff => '100 ms'")
     db.execute("SELECT automate.execute_task('shaky')")
     db.wait_until("SELECT status = 'succeeded' FROM automate.task_runs")
     assert db.one("SELECT attempts FROM automate.job_history") == 2
@@ -158,7 +158,7 @@ def test_unschedule(db: Database) -> None:
     db.execute("SELECT automate.execute_task('rare')")
     db.execute("SELECT automate.unschedule_task('rare')")
     assert db.one("SELECT count(*) FROM automate.task") == 0
-    assert db.one("SELECT count(*) FROM automate.task_instant") == 0
+    assert db.one("SELECT count(*) FROM automate.task_run") == 0
     diag = refused(db, errors.UndefinedObject, "SELECT automate.execute_task('rare')")
     assert diag.message_primary == 'task "rare" does not exist'
 
@@ -369,7 +369,7 @@ def test_a_role_sees_and_steers_its_own(db: Database, role: Role) -> None:
             session.execute("SELECT automate.schedule_task('same', 'sql', '@yearly', 'SELECT 1')")
             session.execute("SELECT automate.execute_task('same')")
     with db.connect(ann) as session:
-        for table in ("automate.task", "automate.task_instant", "automate.task_runs"):
+        for table in ("automate.task", "automate.task_run", "automate.task_runs"):
             owners = session.execute(f"SELECT DISTINCT owner::text FROM {table}").fetchall()  # type: ignore[arg-type]
             assert owners == [(ann,)], table
         session.execute("SELECT automate.unschedule_task('same')")

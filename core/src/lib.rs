@@ -11,6 +11,7 @@ pub mod report;
 pub mod rule;
 pub mod schedule;
 pub mod suggest;
+pub mod task;
 pub mod template;
 pub mod trace;
 pub mod trigger;

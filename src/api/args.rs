@@ -120,6 +120,19 @@ impl Args {
         }
     }
 
+    /// An interval that may be 0, as milliseconds.
+    pub fn pause_ms(&self, index: usize, name: &str, default: i64) -> Result<i64> {
+        let Some(interval) = self.value::<Interval>(index) else { return Ok(default) };
+        let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
+        let ms = days * 86_400_000 + interval.micros() / 1000;
+        if (0..=366 * 86_400_000).contains(&ms) {
+            return Ok(ms);
+        }
+        Err(Error::invalid(format!("{name} must be 0 to 366 days"))
+            .with_detail(format!("{} It has {ms} milliseconds.", self.place(index)))
+            .with_hint("Give for example interval '30 seconds', or leave it out."))
+    }
+
     /// A text array; NULL members are refused.
     pub fn opt_texts(&self, index: usize, name: &str) -> Result<Option<Vec<String>>> {
         self.opt_array(index, name)

@@ -7,7 +7,7 @@ use crate::queue::{Lane, NewJob, claim, limit};
 use crate::shmem::registry;
 use crate::spi::{as_extension, statement};
 use crate::worker::toplevel;
-use crate::{access, pg, sql_function, wake};
+use crate::{access, pg, sql_function, task, wake};
 use automate_core::object::kind;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -85,14 +85,15 @@ sql_function!(automate_retry_job, pg_finfo_automate_retry_job, |args| {
         own.run(
             "WITH h AS (DELETE FROM automate.job_history WHERE id = $1 AND status <> 'succeeded' RETURNING *)
              INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status, enqueued_at, last_error,
-                 priority, max_attempts, timeout_ms, concurrency_key, search_path, top_level, order_key, order_seq)
+                 priority, max_attempts, timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, order_seq)
              SELECT id, kind, owner, (retry ->> 'lane')::\"char\", retry -> 'payload', source, now(), 'ready', enqueued_at, error,
-                 (retry ->> 'priority')::int, (retry ->> 'max_attempts')::int, (retry ->> 'timeout_ms')::int,
+                 (retry ->> 'priority')::int, (retry ->> 'max_attempts')::int, (retry ->> 'timeout_ms')::int, (retry ->> 'backoff_ms')::int8,
                  retry ->> 'concurrency_key', retry ->> 'search_path', (retry ->> 'top_level')::boolean,
                  retry ->> 'order_key', (retry ->> 'order_seq')::int8
              FROM h",
             &[key.into()],
         )?;
+        task::ended::reopen(own, id)?;
         match done.get::<pg_sys::Oid>(0, 3) {
             Some(owner) => wake::arm_role(owner),
             None => wake::arm_coordinator(),
@@ -118,6 +119,7 @@ sql_function!(automate_cancel_job, pg_finfo_automate_cancel_job, |args| {
              FROM j",
             &[claim::to_uuids(&[id]).into(), user.into()],
         )?;
+        task::ended::note_from_history(own, &[id])?;
         // Others may have waited for their turn after it.
         wake::arm_coordinator();
         Ok(Answer::Bool(gone.processed == 1))

@@ -163,7 +163,7 @@ pub fn record(own: &Own, done: &[Done]) -> Result<()> {
         log!("pg_automate courier cannot record the end of job {}: {}", job.id, failure.text());
         let outcome = Outcome::GivenUp(failure.clone());
         let ended = step::in_subtransaction(|| {
-            finish(own, &[Finished { job, outcome, started_us: one.flight.started_us }])
+            finish(own, vec![Finished { job, outcome, started_us: one.flight.started_us }])
                 .unwrap_or_else(|e| e.raise());
         });
         if let Err(failure) = ended {
@@ -194,7 +194,7 @@ fn set_down(own: &Own, done: &[Done]) -> Result<()> {
         let job = job_of(one);
         finished.push(Finished { job, outcome, started_us: one.flight.started_us });
     }
-    finish(own, &finished)
+    finish(own, finished)
 }
 
 /// The job as the queue shall count it: an unreached peer gets its attempts whatever was asked.

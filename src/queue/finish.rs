@@ -4,6 +4,8 @@ use super::Job;
 use super::claim::to_uuids;
 use crate::error::{Failure, Result};
 use crate::spi::Own;
+use crate::task::cancel;
+use crate::task::ended::{self, Ended};
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
@@ -36,16 +38,31 @@ pub struct Finished {
 type Done = (Uuid, &'static str, Option<String>, Option<String>, i64);
 
 /// Records the outcomes: successes and last failures move to the history, the others are put off.
-pub fn finish(own: &Own, finished: &[Finished]) -> Result<()> {
+pub fn finish(own: &Own, mut finished: Vec<Finished>) -> Result<()> {
     let mut done: Vec<Done> = Vec::new();
     let mut gone: Vec<Uuid> = Vec::new();
-    for f in finished {
-        match &f.outcome {
+    let mut runs: Vec<Ended> = Vec::new();
+    for f in &mut finished {
+        match &mut f.outcome {
             Outcome::Succeeded(result) => {
+                runs.extend(
+                    f.job.run_ended(f.started_us, |payload| Ended::succeeded(payload, result)),
+                );
                 done.push((f.job.id, "succeeded", None, Some(result.to_string()), f.started_us));
             }
             Outcome::Gone => gone.push(f.job.id),
             Outcome::Stays => {}
+            Outcome::Failed(failure) | Outcome::GivenUp(failure)
+                if failure.is_cancel()
+                    && f.job.is_task()
+                    && let Some(why) = cancel::reason(own, &f.job)? =>
+            {
+                let error = format!("{}: cancelled: {why}", failure.sqlstate());
+                runs.extend(f.job.run_ended(f.started_us, |payload| {
+                    Ended::failed(payload, "cancelled", &error)
+                }));
+                done.push((f.job.id, "cancelled", Some(error), None, f.started_us));
+            }
             Outcome::Failed(failure) if may_retry(&f.job, failure) => {
                 put_off(own, &f.job, failure, Duration::ZERO)?;
             }
@@ -53,10 +70,17 @@ pub fn finish(own: &Own, finished: &[Finished]) -> Result<()> {
                 put_off(own, &f.job, failure, *pause)?;
             }
             Outcome::Failed(failure) | Outcome::Later(failure, _) | Outcome::GivenUp(failure) => {
-                done.push((f.job.id, "failed", Some(failure.text()), None, f.started_us));
+                let error = failure.text();
+                runs.extend(
+                    f.job.run_ended(f.started_us, |payload| {
+                        Ended::failed(payload, "failed", &error)
+                    }),
+                );
+                done.push((f.job.id, "failed", Some(error), None, f.started_us));
             }
         }
     }
+    ended::note(own, &runs)?;
     if !gone.is_empty() {
         own.run("DELETE FROM automate.job WHERE id = ANY ($1)", &[to_uuids(&gone).into()])?;
     }
@@ -94,7 +118,7 @@ pub fn may_retry(job: &Job, failure: &Failure) -> bool {
     job.attempts + 1 < allowed
 }
 
-/// Puts a job off: 1, 2, 4, ... seconds, at most an hour, each up to a quarter longer by chance;
+/// Puts a job off: 1, 2, 4, ... times its back-off, at most an hour, each up to a quarter longer by chance;
 /// but at least as long as the peer asked for.
 fn put_off(own: &Own, job: &Job, failure: &Failure, pause: Duration) -> Result<()> {
     let lost_race = failure.lost_race();
@@ -104,7 +128,7 @@ fn put_off(own: &Own, job: &Job, failure: &Failure, pause: Duration) -> Result<(
          SET attempts = attempts + 1, status = 'scheduled', lease = NULL, last_error = $2,
              run_at = clock_timestamp() + greatest($4 * interval '1 second',
                  (1 + random() / 4) * CASE WHEN $3 THEN interval '20 milliseconds'
-                 ELSE least(interval '1 second' * power(2, least(attempts, 12)), interval '1 hour') END)
+                 ELSE least(interval '1 millisecond' * coalesce(backoff_ms, 1000) * power(2, least(attempts, 12)), interval '1 hour') END)
          WHERE id = $1",
         &[
             pgrx::Uuid::from_bytes(*job.id.as_bytes()).into(),

@@ -1,5 +1,6 @@
 //! A claimed job.
 
+use crate::task::ended::Ended;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -18,4 +19,25 @@ pub struct Job {
     pub source: Option<String>,
     pub search_path: Option<String>,
     pub top_level: bool,
+}
+
+impl Job {
+    /// It is a run of a task.
+    pub fn is_task(&self) -> bool {
+        self.kind == "task"
+    }
+
+    /// What became of the run of a task, if it is one.
+    pub fn run_ended(
+        &self,
+        started_us: i64,
+        read: impl FnOnce(&Value) -> Option<Ended>,
+    ) -> Option<Ended> {
+        let ended = if self.is_task() { read(&self.payload) } else { None };
+        ended.map(|ended| Ended {
+            attempts: self.attempts + 1,
+            started_us: Some(started_us),
+            ..ended
+        })
+    }
 }

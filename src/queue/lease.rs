@@ -4,8 +4,9 @@
 use super::claim::to_uuids;
 use crate::error::Result;
 use crate::spi::Own;
-use crate::wake;
+use crate::spi::own::Rows;
 use crate::worker::process;
+use crate::{task, wake};
 use uuid::Uuid;
 
 /// Crashes after which a job is not tried again.
@@ -22,7 +23,7 @@ pub fn free_orphans(own: &Own) -> Result<()> {
     if dead.is_empty() {
         return Ok(());
     }
-    own.run(
+    let ended = own.run(
         "WITH gone AS (
             DELETE FROM automate.job
             WHERE status = 'running' AND lease = ANY ($1) AND lane = 's' AND attempts + 1 >= max_attempts
@@ -32,9 +33,10 @@ pub fn free_orphans(own: &Own) -> Result<()> {
          SELECT id, kind, owner, 'failed', attempts + 1, enqueued_at, clock_timestamp(),
                 '57P01: interrupted: its worker ended while it ran at top level', source,
                 retry
-         FROM gone",
+         FROM gone RETURNING id",
         &[dead.clone().into()],
     )?;
+    task::ended::note_from_history(own, &ids(&ended))?;
     own.run(
         "UPDATE automate.job SET status = 'ready', lease = NULL,
                 attempts = attempts + CASE WHEN lane = 's' THEN 1 ELSE 0 END
@@ -72,6 +74,7 @@ pub fn charge(own: &Own, ids: &[Uuid]) -> Result<Vec<Uuid>> {
          FROM bad",
         &[to_uuids(ids).into(), MAX_CRASHES.into()],
     )?;
+    task::ended::note_from_history(own, ids)?;
     crate::workflow::fault_quarantined(own, ids)?;
     Ok(left)
 }
@@ -91,5 +94,12 @@ pub fn end_ownerless(own: &Own) -> Result<()> {
          FROM gone",
         &[],
     )?;
-    Ok(())
+    task::ended::end_ownerless(own)
+}
+
+fn ids(rows: &Rows) -> Vec<Uuid> {
+    (0..rows.len())
+        .filter_map(|row| rows.get::<pgrx::Uuid>(row, 1))
+        .map(|id| Uuid::from_bytes(*id.as_bytes()))
+        .collect()
 }

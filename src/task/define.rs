@@ -1,19 +1,21 @@
 //! Defining a task: everything that can be wrong with it is said now.
 
+use super::command::TYPES;
 use super::when;
-use crate::error::{Error, Result, shown, shown_json};
-use crate::noun::{TASK, TEMPLATE, TRIGGER, WORKFLOW};
-use crate::report;
-use crate::spi::{Own, as_extension, statement};
-use crate::worker::toplevel;
+use crate::error::{Error, Result, shown};
+use crate::noun::{TASK, TRIGGER};
+use crate::queue::claim::to_uuids;
+use crate::spi::{Own, as_extension};
 use crate::{access, wake};
-use automate_core::object::kind;
+use automate_core::task::{Misfire, Overlap};
+use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const TYPES: [&str; 3] = ["sql", "workflow", "report"];
+/// What becomes of a run when a task that it depends on fails.
+const UPSTREAM: [&str; 3] = ["skip", "run", "wait"];
 
 /// A task to be.
 pub struct NewTask {
@@ -25,9 +27,17 @@ pub struct NewTask {
     pub time_zone: Option<String>,
     pub misfire: String,
     pub overlap: String,
+    pub jitter_ms: i64,
     pub timeout_ms: Option<i32>,
     pub retries: i32,
+    pub backoff_ms: i64,
     pub priority: i32,
+    pub depends_on: Vec<String>,
+    pub valid_from: Option<TimestampWithTimeZone>,
+    pub valid_until: Option<TimestampWithTimeZone>,
+    pub concurrency_key: Option<String>,
+    pub on_upstream_failure: String,
+    pub alert: Option<Value>,
     pub enabled: bool,
     pub description: Option<String>,
     /// The one in force where it is defined.
@@ -48,8 +58,11 @@ impl NewTask {
         let owner = access::require_owner()?;
         access::check_name("task", &self.name)?;
         one_of("task_type", &self.task_type, &TYPES)?;
-        one_of("misfire", &self.misfire, &["once", "skip"])?;
-        one_of("overlap", &self.overlap, &["skip", "allow"])?;
+        if Misfire::parse(&self.misfire).is_none() {
+            one_of("misfire", &self.misfire, &Misfire::FORMS)?;
+        }
+        one_of("overlap", &self.overlap, &Overlap::NAMES)?;
+        one_of("on_upstream_failure", &self.on_upstream_failure, &UPSTREAM)?;
         if !(0..100).contains(&self.retries) {
             let meaning = "It counts the attempts after the first one that fails.";
             return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
@@ -58,7 +71,18 @@ impl NewTask {
         let top_level = self.check_command()?;
         as_extension(|own| {
             self.check_target(own, owner)?;
-            self.store(own, owner, &due, top_level)
+            let upstream = self.upstream(own, owner)?;
+            let id = self.store(own, owner, &due, top_level)?;
+            own.run(
+                "INSERT INTO automate.task_dependency (task, upstream, owner)
+                 SELECT $1, u, $3 FROM unnest($2) AS u ON CONFLICT DO NOTHING",
+                &[
+                    pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
+                    to_uuids(&upstream).into(),
+                    owner.into(),
+                ],
+            )?;
+            Ok(id)
         })
     }
 
@@ -71,11 +95,15 @@ impl NewTask {
             return Ok(Due { schedule, zone, next: None, trigger: Some(trigger) });
         }
         let schedule = when::read(&self.schedule, &zone)?;
-        let next = schedule.next(when::now()).ok_or_else(|| {
+        let (after, until) = self.validity()?;
+        let in_time = |next: &DateTime<Utc>| until.is_none_or(|until| *next <= until);
+        let next = schedule.next(after).filter(in_time).ok_or_else(|| {
+            let end = until.map(|until| format!(" until {}", until.to_rfc3339()));
             Error::invalid(format!("schedule \"{}\" has no run to come", self.schedule.trim()))
                 .with_detail(format!(
-                    "Looked for after {} in time zone {zone}.",
-                    when::now().to_rfc3339()
+                    "Looked for after {}{} in time zone {zone}.",
+                    after.to_rfc3339(),
+                    end.unwrap_or_default()
                 ))
                 .with_hint("automate.next_runs(schedule) shows when a schedule runs.")
         })?;
@@ -83,15 +111,45 @@ impl NewTask {
         Ok(Due { schedule: schedule.to_json(), zone, next, trigger: None })
     }
 
+    /// After which instant the first run may come, and the last instant at which one may.
+    fn validity(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
+        let finite = |at: Option<TimestampWithTimeZone>, name: &str| match at {
+            None => Ok(None),
+            Some(at) => when::from_us(at.into()).map(Some).ok_or_else(|| {
+                Error::invalid(format!("{name} must be a finite instant"))
+                    .with_detail("It is infinite, or beyond the years that can be counted here.")
+                    .with_hint("Leave it out for no limit.")
+            }),
+        };
+        let (from, until) =
+            (finite(self.valid_from, "valid_from")?, finite(self.valid_until, "valid_until")?);
+        if let (Some(from), Some(until)) = (from, until)
+            && until < from
+        {
+            return Err(Error::invalid("valid_until is before valid_from")
+                .with_detail(format!("They are {} and {}.", until.to_rfc3339(), from.to_rfc3339()))
+                .with_hint("Exchange them, or leave one of them out."));
+        }
+        let now = when::now();
+        Ok((from.map_or(now, |from| now.max(from - Duration::microseconds(1))), until))
+    }
+
+    /// The tasks that it depends on.
+    fn upstream(&self, own: &Own, owner: pg_sys::Oid) -> Result<Vec<Uuid>> {
+        self.depends_on.iter().map(|name| TASK.id(own, owner, name)).collect()
+    }
+
     fn store(&self, own: &Own, owner: pg_sys::Oid, due: &Due, top_level: bool) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let made = own.run(
             "INSERT INTO automate.task (id, name, description, owner, status, task_type, schedule, time_zone,
                     command, args, search_path, top_level, misfire, overlap, timeout_ms, retries, priority,
-                    next_run_at, on_trigger, created_by)
+                    next_run_at, on_trigger, created_by, jitter_ms, backoff_ms, valid_from, valid_until,
+                    concurrency_key, on_upstream_failure, alert)
              VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6,
                     $7::pg_catalog.text::pg_catalog.jsonb, $8, $9, $10::pg_catalog.text::pg_catalog.jsonb,
-                    $11, $12, $13, $14, $15, $16, $17, $18, $19, $4)
+                    $11, $12, $13, $14, $15, $16, $17, $18, $19, $4, $20, $21, $22, $23, $24, $25,
+                    $26::pg_catalog.text::pg_catalog.jsonb)
              ON CONFLICT (owner, name) DO NOTHING",
             &[
                 pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
@@ -113,6 +171,13 @@ impl NewTask {
                 self.priority.into(),
                 due.next.into(),
                 due.trigger.map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).into(),
+                self.jitter_ms.into(),
+                self.backoff_ms.into(),
+                self.valid_from.into(),
+                self.valid_until.into(),
+                self.concurrency_key.as_deref().into(),
+                self.on_upstream_failure.as_str().into(),
+                self.alert.as_ref().map(Value::to_string).into(),
             ],
         )?;
         if made.processed == 0 {
@@ -123,68 +188,6 @@ impl NewTask {
         wake::arm_coordinator();
         Ok(id)
     }
-
-    /// What can be checked as the owner; true when the statement must run at top level.
-    fn check_command(&self) -> Result<bool> {
-        match self.task_type.as_str() {
-            "sql" => self.check_sql(),
-            "report" => check_report_args(&self.args).map(|()| false),
-            _ => Ok(false),
-        }
-    }
-
-    fn check_sql(&self) -> Result<bool> {
-        let params = match &self.args {
-            Value::Array(items) => items.as_slice(),
-            Value::Object(map) => {
-                known_keys(map, &["params"])?;
-                match map.get("params") {
-                    None => &[],
-                    Some(Value::Array(items)) => items.as_slice(),
-                    Some(other) => return Err(params_wanted("params", other)),
-                }
-            }
-            other => return Err(params_wanted("args", other)),
-        };
-        let top_level = toplevel::is_needed_checked("command", &self.command)
-            .map_err(|e| e.or_detail(statement::beginning("command", &self.command)))?;
-        if top_level && !params.is_empty() {
-            return Err(statement::no_parameters("command", &self.command, params.len()));
-        }
-        if !top_level {
-            let wanted = statement::check_and_count("command", &self.command)?;
-            if wanted.is_some_and(|wanted| wanted != params.len()) {
-                let (wanted, given) = (wanted.unwrap_or_default(), params.len());
-                return Err(Error::invalid(format!(
-                    "the command takes {wanted} parameters, but params has {given}"
-                ))
-                .with_detail(statement::beginning("command", &self.command))
-                .with_hint("Give one value in params for each of $1, $2, ..."));
-            }
-        }
-        Ok(top_level)
-    }
-
-    /// The workflow, report and template that it names are there.
-    fn check_target(&self, own: &Own, owner: pg_sys::Oid) -> Result<()> {
-        match self.task_type.as_str() {
-            "workflow" => WORKFLOW.require(own, owner, &self.command),
-            "report" => {
-                report::find(own, owner, &self.command)?;
-                match self.args.get("template").and_then(Value::as_str) {
-                    Some(template) => TEMPLATE.require(own, owner, template),
-                    None => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn params_wanted(what: &str, found: &Value) -> Error {
-    Error::invalid("args of a task of type sql must be {\"params\": [...]}")
-        .with_detail(format!("The value of {what} is {}.", kind(found)))
-        .with_hint("The members of params fill $1, $2, ...: '{\"params\": [42, \"Zurich\"]}'.")
 }
 
 fn one_of(what: &str, value: &str, known: &[&str]) -> Result<()> {
@@ -192,58 +195,4 @@ fn one_of(what: &str, value: &str, known: &[&str]) -> Result<()> {
         return Ok(());
     }
     Err(Error::unknown_word(format!("{what} cannot be {}", shown(value)), value, known))
-}
-
-fn known_keys(map: &serde_json::Map<String, Value>, known: &[&str]) -> Result<()> {
-    match map.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => {
-            Err(Error::unknown_word(format!("unknown key {} in args", shown(key)), key, known))
-        }
-    }
-}
-
-/// `{"params", "formats", "template", "recipients"}`, the last two together.
-fn check_report_args(args: &Value) -> Result<()> {
-    let Value::Object(map) = args else {
-        return Err(Error::invalid("args of a task of type report must be a JSON object")
-            .with_detail(format!("The value of args is {}.", kind(args)))
-            .with_hint("Write for example {\"params\": {}, \"formats\": [\"html\"]}."));
-    };
-    known_keys(map, &["params", "formats", "template", "recipients"])?;
-    if let Some(params) = map.get("params").filter(|params| !params.is_object()) {
-        return Err(Error::invalid("params of a report must be a JSON object")
-            .with_detail(format!("The value of params in args is {}.", kind(params)))
-            .with_hint("Write for example {\"params\": {\"from\": \"2026-01-31\"}}."));
-    }
-    let strings = |key: &str| -> Result<Option<Vec<String>>> {
-        let Some(value) = map.get(key) else { return Ok(None) };
-        let texts: Option<Vec<String>> = value
-            .as_array()
-            .and_then(|a| a.iter().map(|v| v.as_str().map(str::to_string)).collect());
-        texts.map(Some).ok_or_else(|| {
-            Error::invalid(format!("{key} must be an array of strings"))
-                .with_detail(format!("The value of {key} in args is {}.", shown_json(value)))
-                .with_hint(format!("Write for example {{\"{key}\": [\"...\"]}}."))
-        })
-    };
-    if let Some(formats) = strings("formats")? {
-        report::read_formats(&formats)?;
-    }
-    let recipients = strings("recipients")?.unwrap_or_default();
-    match map.get("template") {
-        None if recipients.is_empty() => Ok(()),
-        None => Err(Error::invalid("a report that is sent needs a template")
-            .with_detail("There are \"recipients\" in args, but no \"template\".")
-            .with_hint(
-                "Make one with automate.create_template, and name it as \"template\" beside \"recipients\".",
-            )),
-        Some(Value::String(_)) if !recipients.is_empty() => Ok(()),
-        Some(Value::String(_)) => Err(Error::invalid("a report that is sent needs recipients")
-            .with_detail("There is a \"template\" in args, but no \"recipients\".")
-            .with_hint("Write for example \"recipients\": [\"mail:ops@example.com\"].")),
-        Some(other) => Err(Error::invalid("template must be a string")
-            .with_detail(format!("The value of template in args is {}.", kind(other)))
-            .with_hint("Name a template that automate.create_template has made.")),
-    }
 }

@@ -1,9 +1,10 @@
-//! Doing what a task of type workflow or report says, in a session of its owner. Statements are
-//! queued as jobs of kind sql and never come here.
+//! Doing what a task says, in a session of its owner. A statement that must run at top level never
+//! comes here.
 
 use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
+use crate::spi::statement;
 use crate::{pg, report, workflow};
 use serde_json::{Value, json};
 
@@ -12,8 +13,12 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     let text = |key: &str| job.payload[key].as_str().unwrap_or_default();
     let (owner, name, args) = (pg::current_user(), text("command"), &job.payload["args"]);
     match text("type") {
+        "sql" => {
+            let answer = statement::execute(name, params(args), false)?;
+            Ok(Outcome::Succeeded(json!({ "rows": answer.processed })))
+        }
         "workflow" => {
-            let key = format!("{}@{}", text("task"), text("scheduled_at"));
+            let key = format!("{}@{}", text("name"), text("scheduled_at"));
             let run = workflow::start(&workflow::Start {
                 owner,
                 name,
@@ -42,6 +47,12 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         }
         other => Err(Error::Internal(format!("no task is of the type \"{other}\""))),
     }
+}
+
+/// What fills $1, $2, ...: args is the array itself, {"params": [...]}, or {}.
+fn params(args: &Value) -> &[Value] {
+    let params = if args.is_array() { args } else { &args["params"] };
+    params.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// An array of strings; None when it is not there.

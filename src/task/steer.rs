@@ -1,23 +1,23 @@
 //! Pausing, resuming, running and removing tasks.
 
-use super::fire::{Firing, Task};
-use super::when::{self, Missed};
+use super::row::{Task, tasks};
+use super::run::{self, Cause, Firing, NewRun, Skipped};
+use super::when;
 use crate::error::{Error, Result};
 use crate::noun::TASK;
 use crate::spi::{Own, as_extension};
 use crate::{access, pg, wake};
+use automate_core::task::Missed;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
 /// The task of that name that the role owns, or that a role owns whose privileges it has; locked.
-fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
+pub(super) fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
     let rows = own.run(
-        "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
-                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false,
-                on_trigger IS NOT NULL, overlap = 'allow'
-         FROM automate.task
-         WHERE name = $2 AND (owner = $1 OR pg_has_role($1, owner, 'USAGE'))
-         ORDER BY owner <> $1, owner LIMIT 1 FOR UPDATE",
+        tasks!(
+            "WHERE t.name = $2 AND (t.owner = $1 OR pg_has_role($1, t.owner, 'USAGE'))
+             ORDER BY t.owner <> $1, t.owner LIMIT 1 FOR UPDATE OF t"
+        ),
         &[user.into(), name.into()],
     )?;
     if rows.len() == 1 {
@@ -34,7 +34,7 @@ pub fn pause(name: &str) -> Result<()> {
         own.run(
             "UPDATE automate.task SET status = 'paused', updated_at = now()
              WHERE id = $1 AND status = 'active'",
-            &[task.id.into()],
+            &[task.key().into()],
         )?;
         wake::arm_coordinator();
         Ok(())
@@ -58,7 +58,7 @@ pub fn resume(name: &str) -> Result<()> {
             own.run(
                 "UPDATE automate.task SET status = 'active', status_reason = NULL, updated_at = now()
                  WHERE id = $1 AND status <> 'active'",
-                &[task.id.into()],
+                &[task.key().into()],
             )?;
             return Ok(());
         }
@@ -75,11 +75,11 @@ pub fn resume(name: &str) -> Result<()> {
         let resumed = own.run(
             "UPDATE automate.task SET status = 'active', status_reason = NULL, next_run_at = $2, updated_at = now()
              WHERE id = $1 AND status <> 'active'",
-            &[task.id.into(), when::to_datum(next)?.into()],
+            &[task.key().into(), when::to_datum(next)?.into()],
         )?;
         if let Some(first) = task.next_run.filter(|first| *first <= now && resumed.processed == 1) {
             let missed = Missed::between(&schedule, first, now);
-            task.record_skipped(own, &missed, "paused")?;
+            run::skip(own, &[Skipped { task: &task, missed, reason: "paused" }])?;
         }
         wake::arm_coordinator();
         Ok(())
@@ -89,21 +89,23 @@ pub fn resume(name: &str) -> Result<()> {
 /// Runs it once, now; returns the job's id.
 pub fn execute(name: &str) -> Result<Uuid> {
     let user = pg::current_user();
-    as_extension(|own| {
-        let task = find(own, user, name)?;
-        put_now(own, &task, None)
-    })
+    as_extension(|own| put_now(own, &find(own, user, name)?, Cause::Manual))
 }
 
 /// Runs it once, now.
-fn put_now(own: &Own, task: &Task, firing: Option<&Firing>) -> Result<Uuid> {
+fn put_now(own: &Own, task: &Task, cause: Cause) -> Result<Uuid> {
     // Two calls in the same microsecond are two runs.
     let mut at = when::now();
     loop {
-        match task.put_job(own, at, firing)? {
-            Some(job) => return Ok(job),
-            None => at += chrono::Duration::microseconds(1),
+        let made = run::put(own, &[NewRun::new(task, at, cause)])?;
+        if let Some(job) = made.first() {
+            own.run(
+                "UPDATE automate.task SET run_count = run_count + 1, last_run_at = $2 WHERE id = $1",
+                &[task.key().into(), when::to_datum(at)?.into()],
+            )?;
+            return Ok(*job);
         }
+        at += chrono::Duration::microseconds(1);
         pg::check_interrupts();
     }
 }
@@ -112,15 +114,11 @@ fn put_now(own: &Own, task: &Task, firing: Option<&Firing>) -> Result<Uuid> {
 /// dropped meanwhile does not run.
 pub fn fire(own: &Own, owner: pg_sys::Oid, id: Uuid, firing: &Firing) -> Result<()> {
     let rows = own.run(
-        "SELECT id, name, owner::oid, task_type, command, args::pg_catalog.text, search_path, top_level,
-                timeout_ms, retries, priority, schedule::pg_catalog.text, time_zone, misfire, next_run_at, false,
-                true, overlap = 'allow'
-         FROM automate.task
-         WHERE id = $1 AND owner = $2 AND status = 'active' FOR UPDATE",
+        tasks!("WHERE t.id = $1 AND t.owner = $2 AND t.status = 'active' FOR UPDATE OF t"),
         &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), owner.into()],
     )?;
     if !rows.is_empty() {
-        put_now(own, &Task::read(&rows, 0)?, Some(firing))?;
+        put_now(own, &Task::read(&rows, 0)?, Cause::Trigger(firing))?;
     }
     Ok(())
 }
@@ -131,9 +129,9 @@ pub fn unschedule(name: &str) -> Result<()> {
     as_extension(|own| {
         let task = find(own, user, name)?;
         own.run(
-            "WITH gone AS (DELETE FROM automate.task_instant WHERE task = $1)
+            "WITH gone AS (DELETE FROM automate.task_run WHERE task = $1)
              DELETE FROM automate.task WHERE id = $1",
-            &[task.id.into()],
+            &[task.key().into()],
         )?;
         wake::arm_coordinator();
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, shown};
 use automate_core::schedule::{Schedule, ScheduleError, parse_zone};
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use serde_json::Value;
 use std::ffi::CStr;
@@ -114,29 +114,4 @@ pub fn read_kept(text: &str, zone: &str) -> Result<Schedule> {
     let value: Value =
         serde_json::from_str(text).map_err(|e| Error::Internal(format!("kept schedule: {e}")))?;
     Ok(Schedule::from_json(&value, parse_zone(zone)?)?)
-}
-
-/// Instants that passed without a run.
-pub struct Missed {
-    pub first: DateTime<Utc>,
-    pub last: DateTime<Utc>,
-    pub count: usize,
-}
-
-/// Most instants that are counted one by one.
-const MAX_COUNT: usize = 100_000;
-
-impl Missed {
-    /// The instants from `first`, which is one, to `until`.
-    pub fn between(schedule: &Schedule, first: DateTime<Utc>, until: DateTime<Utc>) -> Missed {
-        let last = schedule.last(first, until).unwrap_or(first);
-        let count = 1 + schedule.count(first, last, MAX_COUNT - 1);
-        Missed { first, last, count }
-    }
-
-    /// The instants from `first` to the one before `end`; None when `first` is `end`.
-    pub fn before(schedule: &Schedule, first: DateTime<Utc>, end: DateTime<Utc>) -> Option<Missed> {
-        let until = end - Duration::microseconds(1);
-        (first < end).then(|| Missed::between(schedule, first, until))
-    }
 }

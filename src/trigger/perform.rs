@@ -12,7 +12,7 @@ use crate::rule::look::tried;
 use crate::rule::perform::event_of;
 use crate::rule::{cause, tally};
 use crate::spi::{as_extension, statement};
-use crate::task::fire::Firing;
+use crate::task::run::Firing;
 use crate::task::steer;
 use crate::workflow;
 use serde_json::{Value, json};

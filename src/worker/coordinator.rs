@@ -50,6 +50,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             next_housekeeping = pg::now() + housekeep::INTERVAL_US;
             housekeep::ROUND.iter().for_each(|step| keep(*step));
         }
+        fire_tasks();
         let wait = match process::transaction(|| look(&me, &mut pool).unwrap_or_else(|e| e.raise()))
         {
             Ok(wait) => wait,
@@ -84,7 +85,8 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         }
         queue::lease::free_orphans(own)?;
         let due_ms = [
-            task::fire_due(own)?,
+            task::fire::due_in(own)?,
+            task::cancel::press(own)?,
             trigger::fire::fire_due(own)?,
             trigger::due::queue_due(own)?,
             queue::due::promote(own)?,
@@ -105,6 +107,24 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         pool.want(waiting, &refused, queue::due::network_is_waiting(own)?);
         Ok(due_ms.unwrap_or(SAFETY_WAKE_MS))
     })
+}
+
+/// Makes the runs of the tasks that are due, some at a time: the first begin while the others are
+/// still looked at.
+fn fire_tasks() {
+    let some = || {
+        as_extension(|own| {
+            own.plan_for_queue();
+            Ok(!guc::paused() && !instance::is_paused(own)? && task::fire::fire_due(own)?)
+        })
+    };
+    loop {
+        match process::transaction(|| some().unwrap_or_else(|e| e.raise())) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(failure) => return log!("pg_automate cannot run tasks: {}", failure.text()),
+        }
+    }
 }
 
 /// One piece of housekeeping in a transaction of its own; its failure is logged, and the next one

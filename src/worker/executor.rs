@@ -232,7 +232,7 @@ impl Executor {
             });
             finished.extend(runs.unwrap_or_else(|e| e.raise()));
         }
-        self.record(&finished);
+        self.record(finished);
     }
 
     /// Runs a job in its own transaction.
@@ -256,7 +256,7 @@ impl Executor {
             } else {
                 process::with_snapshot(|| self.run_job(job))
             };
-            process::with_snapshot(|| self.record(&[finished]));
+            process::with_snapshot(|| self.record(vec![finished]));
         });
         self.begin_job(None);
         let at_top_level = held.as_ref().is_some_and(|job| job.top_level);
@@ -306,7 +306,7 @@ impl Executor {
         let given_up = process::transaction(|| {
             let Some(job) = self.claim_alone(id) else { return };
             let finished = workflow::give_up(job, failure).unwrap_or_else(|e| e.raise());
-            self.record(&finished);
+            self.record(finished);
         });
         if let Err(failure) = given_up {
             log!("pg_automate executor cannot give up run {id}: {}", failure.text());
@@ -317,7 +317,8 @@ impl Executor {
     fn run_top_level(&self, job: Job, started_us: i64) -> Finished {
         self.begin_job(Some(job.id));
         process::report(Some(job.source.as_deref().unwrap_or(&job.kind)));
-        let text = job.payload["sql"].as_str().unwrap_or_default().to_string();
+        let text = job.payload.get("command").unwrap_or(&job.payload["sql"]);
+        let text = text.as_str().unwrap_or_default().to_string();
         if let Some(key) = &job.concurrency_key {
             claim::keep_key(self.role, key);
         }
@@ -330,21 +331,22 @@ impl Executor {
     /// The job's transaction failed as a whole: says so in another.
     fn record_failure(&self, job: Job, failure: Failure, started_us: i64) {
         let finished = Finished { job, outcome: Outcome::Failed(failure), started_us };
-        if let Err(failure) = process::transaction(|| self.record(&[finished])) {
+        if let Err(failure) = process::transaction(|| self.record(vec![finished])) {
             log!("pg_automate executor cannot record a failure: {}", failure.text());
         }
     }
 
-    fn record(&self, finished: &[Finished]) {
+    fn record(&self, finished: Vec<Finished>) {
         if finished.is_empty() {
             return;
         }
+        let keyed = finished.iter().any(|f| f.job.concurrency_key.is_some());
         as_extension(|own| {
             own.plan_for_queue();
             finish(own, finished)
         })
         .unwrap_or_else(|e: Error| e.raise());
-        if finished.iter().any(|f| f.job.concurrency_key.is_some()) {
+        if keyed {
             wake::arm_coordinator();
         }
     }
@@ -375,7 +377,8 @@ impl Executor {
             }
             trace::go_on(trace::of(&job.payload));
             // SAFETY: reads a process-local variable. The job alone is read-only, our books are not.
-            if job.kind == "sql" && unsafe { pg_sys::DefaultXactReadOnly } {
+            if matches!(job.kind.as_str(), "sql" | "task") && unsafe { pg_sys::DefaultXactReadOnly }
+            {
                 pg::set_local(c"transaction_read_only", c"on");
             }
             let _limit = TimeLimit::start(job.timeout_ms);
