@@ -209,7 +209,7 @@ def test_an_event_reaches_rules_tasks_and_workflows(heard: Database) -> None:
     assert db.one("SELECT count(*) FROM automate.event") == 2
     assert db.rows("SELECT source, idempotency_key FROM automate.run") == [("trigger:paid", str(event))]
     assert db.rows("SELECT task, status FROM automate.task_runs") == [("k", "succeeded")]
-    assert db.one("SELECT source FROM automate.job_history WHERE kind = 'sql'") == "trigger:paid"
+    assert db.one("SELECT source FROM automate.job_history WHERE kind = 'task'") == "trigger:paid"
 
 
 def test_a_rolled_back_event_fires_nothing(heard: Database) -> None:
@@ -307,8 +307,8 @@ def test_runs_of_a_task_come_one_after_the_other(heard: Database) -> None:
     db.execute("SELECT automate.emit_event('e')")
     done(db)
     # What a dead letter would be tried again with tells how it was queued.
-    keys = dict(db.rows("SELECT t.name, h.retry ->> 'concurrency_key' = 'task:' || t.id"
-                        " FROM automate.task AS t JOIN automate.job_history AS h ON h.id = t.last_job"))
+    keys = dict(db.rows("SELECT t.name, h.retry ->> 'order_key' = 'task:' || t.id"
+                        " FROM automate.task AS t JOIN automate.task_run AS r ON r.task = t.id JOIN automate.job_history AS h ON h.id = r.job"))
     assert keys == {"in_turn": True, "at_once": None}
 
 

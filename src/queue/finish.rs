@@ -38,55 +38,69 @@ pub struct Finished {
 type Done = (Uuid, &'static str, Option<String>, Option<String>, i64);
 
 /// Records the outcomes: successes and last failures move to the history, the others are put off.
-pub fn finish(own: &Own, mut finished: Vec<Finished>) -> Result<()> {
-    let mut done: Vec<Done> = Vec::new();
-    let mut gone: Vec<Uuid> = Vec::new();
-    let mut runs: Vec<Ended> = Vec::new();
-    for f in &mut finished {
-        match &mut f.outcome {
-            Outcome::Succeeded(result) => {
-                runs.extend(
-                    f.job.run_ended(f.started_us, |payload| Ended::succeeded(payload, result)),
-                );
-                done.push((f.job.id, "succeeded", None, Some(result.to_string()), f.started_us));
-            }
-            Outcome::Gone => gone.push(f.job.id),
+pub fn finish(own: &Own, finished: Vec<Finished>) -> Result<()> {
+    let mut over = Over::default();
+    for one in finished {
+        over.take(own, one)?;
+    }
+    ended::note(own, &over.runs)?;
+    if !over.gone.is_empty() {
+        own.run("DELETE FROM automate.job WHERE id = ANY ($1)", &[to_uuids(&over.gone).into()])?;
+    }
+    if over.done.is_empty() { Ok(()) } else { move_to_history(own, &over.done) }
+}
+
+/// The jobs that are over.
+#[derive(Default)]
+struct Over {
+    done: Vec<Done>,
+    gone: Vec<Uuid>,
+    /// The runs of tasks among them.
+    runs: Vec<Ended>,
+}
+
+impl Over {
+    /// Sorts a job in, or puts it off when it is to be tried again.
+    fn take(&mut self, own: &Own, one: Finished) -> Result<()> {
+        let Finished { job, outcome, started_us } = one;
+        match outcome {
             Outcome::Stays => {}
+            Outcome::Gone => self.gone.push(job.id),
+            Outcome::Succeeded(mut answer) => {
+                self.runs.extend(
+                    job.run_ended(started_us, |payload| Ended::succeeded(payload, &mut answer)),
+                );
+                self.done.push((job.id, "succeeded", None, Some(answer.to_string()), started_us));
+            }
             Outcome::Failed(failure) | Outcome::GivenUp(failure)
                 if failure.is_cancel()
-                    && f.job.is_task()
-                    && let Some(why) = cancel::reason(own, &f.job)? =>
+                    && job.is_task()
+                    && let Some(why) = cancel::reason(own, &job)? =>
             {
                 let error = format!("{}: cancelled: {why}", failure.sqlstate());
-                runs.extend(f.job.run_ended(f.started_us, |payload| {
-                    Ended::failed(payload, "cancelled", &error)
-                }));
-                done.push((f.job.id, "cancelled", Some(error), None, f.started_us));
+                self.fail(&job, "cancelled", error, started_us);
             }
-            Outcome::Failed(failure) if may_retry(&f.job, failure) => {
-                put_off(own, &f.job, failure, Duration::ZERO)?;
+            Outcome::Failed(failure) if may_retry(&job, &failure) => {
+                put_off(own, &job, &failure, Duration::ZERO)?;
             }
-            Outcome::Later(failure, pause) if may_retry(&f.job, failure) => {
-                put_off(own, &f.job, failure, *pause)?;
+            Outcome::Later(failure, pause) if may_retry(&job, &failure) => {
+                put_off(own, &job, &failure, pause)?;
             }
             Outcome::Failed(failure) | Outcome::Later(failure, _) | Outcome::GivenUp(failure) => {
-                let error = failure.text();
-                runs.extend(
-                    f.job.run_ended(f.started_us, |payload| {
-                        Ended::failed(payload, "failed", &error)
-                    }),
-                );
-                done.push((f.job.id, "failed", Some(error), None, f.started_us));
+                self.fail(&job, "failed", failure.text(), started_us);
             }
         }
+        Ok(())
     }
-    ended::note(own, &runs)?;
-    if !gone.is_empty() {
-        own.run("DELETE FROM automate.job WHERE id = ANY ($1)", &[to_uuids(&gone).into()])?;
+
+    fn fail(&mut self, job: &Job, status: &'static str, error: String, started_us: i64) {
+        self.runs
+            .extend(job.run_ended(started_us, |payload| Ended::failed(payload, status, &error)));
+        self.done.push((job.id, status, Some(error), None, started_us));
     }
-    if done.is_empty() {
-        return Ok(());
-    }
+}
+
+fn move_to_history(own: &Own, done: &[Done]) -> Result<()> {
     let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
     let statuses: Vec<&str> = done.iter().map(|d| d.1).collect();
     let errors: Vec<Option<String>> = done.iter().map(|d| d.2.clone()).collect();
