@@ -4,7 +4,9 @@
 //! The `cron` crate is not used to run: its weekdays are 1 (Sunday) to 7, it wants a seconds
 //! field, it joins day-of-month and day-of-week by AND where cron has OR, and it leaves out what
 //! falls into the gap of a daylight saving change. Its users would lose a day where ours must
-//! not. It serves as an oracle in the tests, for the part both dialects share.
+//! not. The crate `croner` has the days and makes up for the gap, but only where the time of day is
+//! a single value: `0 2,14 * * *` loses a run there, and has one too many in the overlap. Both serve
+//! as oracles in the tests, for the part that is ours, too.
 //!
 //! The rules on the two days of a daylight saving change:
 //! - a run that falls into the gap happens at the first instant after it, once;
