@@ -345,8 +345,8 @@ def test_next_runs_over_daylight_saving(db: Database) -> None:
     assert next_runs(db, "30 1 * * *", "America/New_York", "2026-10-31 00:00-04") == back
     twice = next_runs(db, "0,30 * * * *", "America/New_York", "2026-11-01 00:45-04", 4)
     assert [note for _, note in twice] == [
-        "01:00 comes twice: the first", "01:30 comes twice: the first",
-        "01:00 comes twice: the second", "01:30 comes twice: the second",
+        "01:00 comes twice: the first of both passes", "01:30 comes twice: the first of both passes",
+        "01:00 comes twice: the second of both passes", "01:30 comes twice: the second of both passes",
     ]
 
 

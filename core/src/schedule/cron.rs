@@ -4,8 +4,10 @@ use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, Timelike, U
 use chrono_tz::Tz;
 
 use super::FORMS;
+use super::clock::Clock;
+use super::days::{self, Days};
 use super::error::{ScheduleError, quoted};
-use super::field::{DAY_OF_MONTH, DAY_OF_WEEK, Field, HOUR, MINUTE, MONTH, SECOND};
+use super::field::{Field, HOUR, MINUTE, MONTH, SECOND, Word};
 use super::wall::{self, Wall};
 use crate::suggest;
 
@@ -28,41 +30,55 @@ const MACROS: [(&str, &str); 7] = [
 pub(super) struct Cron {
     text: String,
     zone: Tz,
+    clock: Clock,
     second: Field,
     minute: Field,
     hour: Field,
-    day_of_month: Field,
     month: Field,
-    day_of_week: Field,
+    days: Days,
 }
 
 impl Cron {
     pub(super) fn parse(text: &str, zone: Tz) -> Result<Cron, ScheduleError> {
         let text = expand(text)?;
-        let mut words: Vec<&str> = text.split_whitespace().collect();
+        let words: Vec<&str> = text.split_whitespace().collect();
         if words.iter().any(|word| word.contains('=')) {
             return Err(ScheduleError::new(format!("cannot read schedule {}", quoted(&text)))
                 .with_hint("Give the time zone in time_zone, not in the expression."));
         }
-        match words.len() {
-            5 => words.insert(0, "0"),
-            6 => {}
-            count => return Err(wrong_count(&text, count)),
-        }
-        let field = |at: usize, range| Field::parse(words.get(at).copied().unwrap_or("*"), range);
+        let (second, [minute, hour, of_month, month, of_week]) = match words[..] {
+            [a, b, c, d, e] => ("0", [a, b, c, d, e]),
+            [second, a, b, c, d, e] if !is_year(e) => (second, [a, b, c, d, e]),
+            _ => return Err(wrong_count(&text, &words)),
+        };
+        let of = words.len();
+        let word = |text, back: usize| Word { text, place: of - back, of };
+        let (normal_month, normal_week) = days::normal(of_month, of_week);
+        let mut normal = words.iter().map(|word| word.to_ascii_lowercase()).collect::<Vec<_>>();
+        normal[of - 3] = normal_month;
+        normal[of - 1] = normal_week;
         Ok(Cron {
-            second: field(0, &SECOND)?,
-            minute: field(1, &MINUTE)?,
-            hour: field(2, &HOUR)?,
-            day_of_month: field(3, &DAY_OF_MONTH)?,
-            month: field(4, &MONTH)?,
-            day_of_week: field(5, &DAY_OF_WEEK)?,
-            text: text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase(),
+            second: Field::parse(word(second, of - 1), &SECOND)?,
+            minute: Field::parse(word(minute, 4), &MINUTE)?,
+            hour: Field::parse(word(hour, 3), &HOUR)?,
+            days: Days::parse(word(of_month, 2), word(of_week, 0))?,
+            month: Field::parse(word(month, 1), &MONTH)?,
+            text: normal.join(" "),
             zone,
+            clock: Clock::default(),
         })
     }
 
-    /// Normalised: macros expanded, single spaces, small letters.
+    /// The same, with what is to be done where the clock is put forward or back.
+    pub(super) fn with_clock(self, clock: Clock) -> Cron {
+        Cron { clock, ..self }
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Normalised: macros expanded, single spaces, small letters but for `L` and `W`.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -75,7 +91,7 @@ impl Cron {
     pub(super) fn next(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let start = DateTime::from_timestamp(after.timestamp().checked_add(1)?, 0)?;
         let next = self.next_on_clock(start)?;
-        if !self.follows_clock() {
+        if !self.both_passes() {
             return Some(next);
         }
         // In the first pass of an overlap the second may hold a run that comes sooner.
@@ -100,12 +116,14 @@ impl Cron {
             from = match wall::resolve(self.zone, found)? {
                 Wall::Once(instant) => return Some(instant),
                 Wall::Twice { first, .. } if first >= start => return Some(first),
-                Wall::Twice { second, .. } if self.follows_clock() => return Some(second),
+                Wall::Twice { second, .. } if self.both_passes() => return Some(second),
                 // The second pass of an overlap: it has had its run.
                 Wall::Twice { first, second, back } => {
                     wall::local(self.zone, back + (second - first))
                 }
-                Wall::Never { end, length } if self.makes_up(length) && end >= start => {
+                Wall::Never { end, length }
+                    if self.clock.makes_up(self.every_hour(), length) && end >= start =>
+                {
                     return Some(end);
                 }
                 Wall::Never { end, .. } => {
@@ -115,18 +133,13 @@ impl Cron {
         }
     }
 
-    /// Whether the hours are "any", so that an overlap has runs in both passes.
-    fn follows_clock(&self) -> bool {
-        self.hour.star || self.every_hour()
+    /// Whether an overlap has runs in both passes: by default where the hours are "any".
+    pub(super) fn both_passes(&self) -> bool {
+        self.clock.both_passes(self.hour.star || self.every_hour())
     }
 
     fn every_hour(&self) -> bool {
         self.hour.len() == 24
-    }
-
-    /// Whether a run in a gap of that length is moved to its end.
-    fn makes_up(&self, gap: Duration) -> bool {
-        !self.every_hour() || gap.num_seconds() % 3600 != 0
     }
 
     /// The first wall time of the expression that is `from` or later.
@@ -158,36 +171,28 @@ impl Cron {
         Some((self.hour.at_least(hour + 1)?, first_minute, first_second))
     }
 
-    /// The first day that is `from` or later; whole months are skipped at once.
+    /// The first day that is `from` or later, looked for month by month.
     fn first_day(&self, from: NaiveDate) -> Option<NaiveDate> {
-        let mut day = from;
-        let last_year = from.year().checked_add(HORIZON)?;
-        while day.year() <= last_year {
-            if !self.month.has(day.month()) {
-                day = first_of_next_month(day)?;
-            } else if self.has_day(day) {
-                return Some(day);
-            } else {
-                day = day.succ_opt()?;
+        let (mut year, mut month, mut least) = (from.year(), from.month(), from.day());
+        let last_year = year.checked_add(HORIZON)?;
+        while year <= last_year {
+            if self.month.has(month) {
+                let days = self.days.in_month(year, month)? >> least << least;
+                if days != 0 {
+                    return NaiveDate::from_ymd_opt(year, month, days.trailing_zeros());
+                }
             }
+            (year, month, least) = match self.month.at_least(month + 1) {
+                Some(month) => (year, month, 1),
+                None => (year + 1, self.month.at_least(1)?, 1),
+            };
         }
         None
     }
 
-    /// Day of month and day of week are joined by OR when both are restricted, as cron has it.
     fn has_day(&self, day: NaiveDate) -> bool {
-        let by_month = self.day_of_month.has(day.day());
-        let by_week = self.day_of_week.has(day.weekday().num_days_from_sunday());
-        let either = !self.day_of_month.star && !self.day_of_week.star;
-        self.month.has(day.month())
-            && if either { by_month || by_week } else { by_month && by_week }
-    }
-}
-
-fn first_of_next_month(day: NaiveDate) -> Option<NaiveDate> {
-    match day.month() {
-        12 => NaiveDate::from_ymd_opt(day.year().checked_add(1)?, 1, 1),
-        month => NaiveDate::from_ymd_opt(day.year(), month + 1, 1),
+        let days = || self.days.in_month(day.year(), day.month()).unwrap_or(0);
+        self.month.has(day.month()) && days() >> day.day() & 1 == 1
     }
 }
 
@@ -208,24 +213,34 @@ fn expand(text: &str) -> Result<String, ScheduleError> {
     Err(error.with_hint(suggest::hint(&word, &names)))
 }
 
-fn wrong_count(text: &str, count: usize) -> ScheduleError {
-    let error = |message: String| ScheduleError::new(message);
-    let first = text.split_whitespace().next().unwrap_or("");
+fn wrong_count(text: &str, words: &[&str]) -> ScheduleError {
+    let first = words.first().copied().unwrap_or("");
     if !first.starts_with(|c: char| c.is_ascii_digit() || c == '*') {
         let word: String = first.chars().take(20).collect();
         let hint = match suggest::nearest(&word, ["every", "at"]).filter(|_| word.len() > 2) {
             Some(word) => format!("Did you mean \"{word} ...\"?"),
             None => FORMS.to_string(),
         };
-        return error(format!("cannot read schedule {}", quoted(text))).with_hint(hint);
+        return ScheduleError::new(format!("cannot read schedule {}", quoted(text)))
+            .with_hint(hint);
     }
     if first.contains('-') && first.len() >= 10 {
-        return error(format!("cannot read schedule {}", quoted(text)))
+        return ScheduleError::new(format!("cannot read schedule {}", quoted(text)))
             .with_hint(format!("For a single moment write \"at {text}\"."));
     }
-    let message = format!("cron expression {} has {count} fields", quoted(text));
-    error(message).with_hint(
-        "It needs 5 (minute, hour, day of month, month, day of week) or 6 (second first); there \
-         is no field for the year.",
+    let message = format!("cron expression {} has {} fields", quoted(text), words.len());
+    if matches!(words.len(), 6 | 7) {
+        return ScheduleError::new(format!("{message}, the last one for the year")).with_hint(
+            "There is no field for the year: leave it out, and for single moments write for \
+             example \"at 2030-12-31 08:00\".",
+        );
+    }
+    ScheduleError::new(message).with_hint(
+        "It needs 5 (minute, hour, day of month, month, day of week) or 6 (second first).",
     )
+}
+
+/// Four digits, where some dialects have a year.
+fn is_year(word: &str) -> bool {
+    word.len() >= 4 && word.bytes().take(4).all(|b| b.is_ascii_digit())
 }

@@ -19,6 +19,12 @@ impl ScheduleError {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Says where in the text it is.
+    pub(super) fn at(mut self, place: &str) -> Self {
+        self.message.push_str(&format!(" ({place})"));
+        self
+    }
 }
 
 /// A user's text, cut to a length fit for an error message.

@@ -1,4 +1,6 @@
 //! One field of a cron expression: which of its values are meant, as a set of bits.
+//!
+//! `*`, `5`, `1-5`, each with an optional `/step`, in lists; months and weekdays have names.
 
 use super::error::{ScheduleError, quoted};
 use crate::suggest;
@@ -27,9 +29,37 @@ pub(super) const HOUR: Range = plain("hour", 0, 23);
 pub(super) const DAY_OF_MONTH: Range = plain("day of month", 1, 31);
 pub(super) const MONTH: Range =
     Range { name: "month", min: 1, max: 12, names: &MONTHS, first_name: 1 };
-/// 0 and 7 are both Sunday; the parsed set has bit 0 only.
+/// 0 and 7 are both Sunday.
 pub(super) const DAY_OF_WEEK: Range =
     Range { name: "day of week", min: 0, max: 7, names: &DAYS, first_name: 0 };
+
+/// A field as it is written, and its place in the expression, from 1 on.
+#[derive(Clone, Copy)]
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) place: usize,
+    pub(super) of: usize,
+}
+
+impl<'a> Word<'a> {
+    /// Reads the parts of the list one by one; an error says where its part stands.
+    pub(super) fn each_part(
+        self,
+        mut read: impl FnMut(&'a str) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let parts = self.text.split(',').count();
+        for (part, number) in self.text.split(',').zip(1..) {
+            read(part).map_err(|error| {
+                let mut place = format!("field {} of {}", self.place, self.of);
+                if parts > 1 {
+                    place.push_str(&format!(", part {number} of {parts}"));
+                }
+                error.at(&place)
+            })?;
+        }
+        Ok(())
+    }
+}
 
 /// The values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +70,13 @@ pub(super) struct Field {
 }
 
 impl Field {
-    pub(super) fn parse(text: &str, range: &Range) -> Result<Field, ScheduleError> {
+    pub(super) fn parse(word: Word, range: &Range) -> Result<Field, ScheduleError> {
         let mut bits = 0;
-        for item in text.split(',') {
-            bits |= parse_item(item, range)?;
-        }
-        if range.max == 7 && bits & 1 << 7 != 0 {
-            bits = bits & !(1 << 7) | 1;
-        }
-        Ok(Field { bits, star: text.starts_with('*') })
+        word.each_part(|part| {
+            bits |= parse_part(part, range)?;
+            Ok(())
+        })?;
+        Ok(Field { bits, star: word.text.starts_with('*') })
     }
 
     pub(super) fn has(self, value: u32) -> bool {
@@ -66,8 +94,13 @@ impl Field {
     }
 }
 
-/// `*`, `5`, `1-5`, each with an optional `/step`; `5/10` goes from 5 to the end.
-fn parse_item(item: &str, range: &Range) -> Result<u64, ScheduleError> {
+/// 0 and 7 as 0 alone.
+pub(super) fn sunday_first(weekdays: u64) -> u64 {
+    (weekdays | weekdays >> 7) & 0x7f
+}
+
+/// One part of a list; `5/10` goes from 5 to the end.
+pub(super) fn parse_part(item: &str, range: &Range) -> Result<u64, ScheduleError> {
     let (span, step) = match item.split_once('/') {
         Some((span, step)) => (span, Some(parse_step(step, range)?)),
         None => (item, None),
@@ -109,11 +142,12 @@ fn parse_step(text: &str, range: &Range) -> Result<usize, ScheduleError> {
             "step {} of the {} field is not a number",
             quoted(text),
             range.name
-        ))),
+        ))
+        .with_hint(format!("Steps go from 1 to {}, as in \"*/2\".", range.max))),
     }
 }
 
-fn parse_value(text: &str, range: &Range) -> Result<u32, ScheduleError> {
+pub(super) fn parse_value(text: &str, range: &Range) -> Result<u32, ScheduleError> {
     if let Some(value) = number(text) {
         if (range.min..=range.max).contains(&value) {
             return Ok(value);
@@ -133,7 +167,7 @@ fn parse_value(text: &str, range: &Range) -> Result<u32, ScheduleError> {
 }
 
 /// Digits only, and not so many that the value is in doubt.
-fn number(text: &str) -> Option<u32> {
+pub(super) fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
@@ -166,7 +200,8 @@ fn full_name(short: &str) -> &'static str {
 fn unreadable(text: &str, lower: &str, range: &Range) -> ScheduleError {
     let error = ScheduleError::new(format!("cannot read {} {}", range.name, quoted(text)));
     if text == "?" {
-        return error.with_hint("Write \"*\" for any value.");
+        return error
+            .with_hint("\"?\" stands in the two day fields only; write \"*\" for any value.");
     }
     if text.is_empty() {
         return error.with_hint("A value is missing beside a \",\", \"-\" or \"/\".");
@@ -175,12 +210,6 @@ fn unreadable(text: &str, lower: &str, range: &Range) -> ScheduleError {
         suggest::nearest(&lower.chars().take(12).collect::<String>(), range.names.iter().copied())
     {
         return error.with_hint(format!("Did you mean \"{near}\"?"));
-    }
-    if range.name.starts_with("day of") && lower.contains(['l', 'w', '#']) {
-        return error.with_hint(
-            "\"L\", \"W\" and \"#\" are not part of this dialect; days are numbers, names, \
-             ranges, lists and steps.",
-        );
     }
     let names = match range.names {
         [first, .., last] => format!(" or {first} to {last}"),

@@ -1,21 +1,29 @@
-//! Schedules as JSON: `{"cron": "...", "time_zone": "..."}`, `{"every": "90 s"}`,
+//! Schedules as JSON: `{"cron": "...", "time_zone": "..."}`, with `"gap": "run" | "skip"` and
+//! `"overlap_hour": "once" | "twice"` if wanted, `{"every": "90 s"}`,
 //! `{"every": "8 hours", "from": "..."}`, `{"at": "..."}`.
 
 use chrono_tz::Tz;
 use serde_json::{Map, Value, json};
 
+use super::clock::Clock;
 use super::cron::Cron;
 use super::error::{ScheduleError, quoted};
 use super::{Kind, MAX_TEXT, Schedule, format_duration, moment, parse_zone, step};
 use crate::suggest;
 
-const KEYS: [&str; 5] = ["cron", "every", "at", "from", "time_zone"];
+const KEYS: [&str; 7] = ["cron", "every", "at", "from", "time_zone", "gap", "overlap_hour"];
 
 impl Schedule {
     /// The canonical form; [`Schedule::from_json`] reads it back to an equal schedule.
     pub fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Cron(cron) => json!({"cron": cron.text(), "time_zone": cron.zone().name()}),
+            Kind::Cron(cron) => {
+                let mut object = Map::new();
+                object.insert("cron".into(), cron.text().into());
+                object.insert("time_zone".into(), cron.zone().name().into());
+                cron.clock().write(&mut object);
+                Value::Object(object)
+            }
             Kind::Every { step, from: None } => json!({"every": format_duration(*step)}),
             Kind::Every { step, from: Some(from) } => {
                 json!({"every": format_duration(*step), "from": moment::format(*from)})
@@ -42,8 +50,19 @@ impl Schedule {
         }
         let zone = text(object, "time_zone")?.map_or(Ok(zone), parse_zone)?;
         let from = text(object, "from")?;
+        let clock = Clock::read(text(object, "gap")?, text(object, "overlap_hour")?)?;
         let kind = match (text(object, "cron")?, text(object, "every")?, text(object, "at")?) {
-            (Some(cron), None, None) => Kind::Cron(Cron::parse(cron.trim(), zone)?),
+            (Some(cron), None, None) => {
+                Kind::Cron(Cron::parse(cron.trim(), zone)?.with_clock(clock))
+            }
+            (None, ..) if clock != Clock::default() => {
+                return Err(ScheduleError::new(
+                    "keys \"gap\" and \"overlap_hour\" belong to \"cron\" only",
+                )
+                .with_hint(
+                    "Leave them out: only a cron expression follows the clock on the wall.",
+                ));
+            }
             (None, Some(every), None) => {
                 let from = from.map(|from| moment::parse(from, zone)).transpose()?;
                 return Ok(Schedule { kind: Kind::Every { step: step(every)?, from } });

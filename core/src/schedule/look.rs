@@ -38,14 +38,16 @@ impl Schedule {
     }
 
     /// What the clocks do at an instant of a schedule in local time: it lies in an hour that
-    /// comes twice, or the clock is put forward to it.
+    /// comes twice (and runs in both passes or not), or the clock is put forward to it. What is
+    /// left out has no instant and so no note.
     pub fn note(&self, instant: DateTime<Utc>) -> Option<String> {
         let Kind::Cron(cron) = &self.kind else { return None };
         let zone = cron.zone();
         let local = wall::local(zone, instant);
         if let Some(Wall::Twice { first, .. }) = wall::resolve(zone, local) {
             let pass = if instant == first { "first" } else { "second" };
-            return Some(format!("{} comes twice: the {pass}", local.format("%H:%M")));
+            let both = if cron.both_passes() { " of both passes" } else { "" };
+            return Some(format!("{} comes twice: the {pass}{both}", local.format("%H:%M")));
         }
         let offset = |at: DateTime<Utc>| {
             zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()
@@ -107,6 +109,11 @@ mod tests {
         assert_eq!(note("2026-10-25T00:30:00Z").as_deref(), Some("02:30 comes twice: the first"));
         assert_eq!(note("2026-10-25T01:30:00Z").as_deref(), Some("02:30 comes twice: the second"));
         assert_eq!(note("2026-10-26T01:30:00Z"), None);
+        let half_past = read("30 * * * *", "Europe/Zurich");
+        assert_eq!(
+            half_past.note(utc("2026-10-25T01:30:00Z")).as_deref(),
+            Some("02:30 comes twice: the second of both passes")
+        );
         assert_eq!(read("every 1 s", "Europe/Zurich").note(utc("2026-10-25T00:30:00Z")), None);
     }
 }

@@ -4,7 +4,9 @@
 //! The `cron` crate is not used to run: its weekdays are 1 (Sunday) to 7, it wants a seconds
 //! field, it joins day-of-month and day-of-week by AND where cron has OR, and it leaves out what
 //! falls into the gap of a daylight saving change. Its users would lose a day where ours must
-//! not. It serves as an oracle in the tests, for the part both dialects share.
+//! not. The crate `croner` has the days and makes up for the gap, but only where the time of day is
+//! a single value: `0 2,14 * * *` loses a run there, and has one too many in the overlap. Both serve
+//! as oracles in the tests, for the part that is ours, too.
 //!
 //! The rules on the two days of a daylight saving change:
 //! - a run that falls into the gap happens at the first instant after it, once;
@@ -13,9 +15,16 @@
 //! - a schedule whose hours are `*` or a step of it (`*/5 * * * *`, `0 */2 * * *`) follows the
 //!   wall clock through both passes, so that `*/5` goes on every five real minutes. If it runs
 //!   in every hour and the gap is of whole hours, no run is moved to the end of the gap: the
-//!   clock's next hour has one of its own, one real hour after the last.
+//!   clock's next hour has one of its own, one real hour after the last;
+//! - in JSON, `"gap": "skip"` leaves out what falls into the gap, and `"overlap_hour"` says once
+//!   or twice for any schedule.
+//!
+//! Day of month and day of week are joined by OR when both are restricted (`0 0 13 * fri` is each
+//! 13th and each Friday), as cron has it; a field that begins with `*` or `?` is not restricted.
 
+mod clock;
 mod cron;
+mod days;
 mod duration;
 mod error;
 mod field;
@@ -63,7 +72,8 @@ enum Kind {
 impl Schedule {
     /// Reads a schedule:
     /// - `*/5 * * * *` (minute, hour, day of month, month, day of week), six fields with seconds
-    ///   first, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`;
+    ///   first, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`; days may be `L`, `L-3`,
+    ///   `LW`, `15W`, `friL` and `fri#3`;
     /// - `every 90 s`, `every 1 hour 30 min`, counted from the Unix epoch, or from the first run
     ///   in `every 8 hours from 2026-01-01 06:00`;
     /// - `at 2026-03-01T10:00:00Z` (RFC 3339), or `at 2026-03-01 10:00` in `zone`.
