@@ -19,6 +19,12 @@ impl ScheduleError {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The same of a part of a schedule.
+    pub(super) fn within(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
 }
 
 /// A user's text, cut to a length fit for an error message.

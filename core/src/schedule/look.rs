@@ -9,7 +9,7 @@ impl Schedule {
     /// The latest instant after `after` and not after `until`; `None` when there is none. Takes
     /// some tens of steps, however long the time between.
     pub fn last(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let due = |from| self.next(from).filter(|instant| *instant <= until);
+        let due = |from| self.next_until(from, until);
         let mut found = due(after)?;
         // No instant is later than `high`, but for `high` itself.
         let mut high = until;
@@ -27,7 +27,7 @@ impl Schedule {
     pub fn count(&self, after: DateTime<Utc>, until: DateTime<Utc>, most: usize) -> usize {
         let mut at = after;
         (0..most)
-            .take_while(|_| match self.next(at).filter(|next| *next <= until) {
+            .take_while(|_| match self.next_until(at, until) {
                 Some(next) => {
                     at = next;
                     true
@@ -40,8 +40,12 @@ impl Schedule {
     /// What the clocks do at an instant of a schedule in local time: it lies in an hour that
     /// comes twice, or the clock is put forward to it.
     pub fn note(&self, instant: DateTime<Utc>) -> Option<String> {
-        let Kind::Cron(cron) = &self.kind else { return None };
-        let zone = cron.zone();
+        let zone = match &self.kind {
+            Kind::Cron(cron) => cron.zone(),
+            Kind::Rrule(rule) => rule.zone(),
+            Kind::Any(parts) => return parts.running(instant).find_map(|part| part.note(instant)),
+            Kind::Every { .. } | Kind::At(_) => return None,
+        };
         let local = wall::local(zone, instant);
         if let Some(Wall::Twice { first, .. }) = wall::resolve(zone, local) {
             let pass = if instant == first { "first" } else { "second" };
