@@ -111,7 +111,7 @@ const EXAMPLES: [(&str, &str, &str, bool); 37] = [
         "1997-09-10",
         "FREQ=MONTHLY;INTERVAL=18;COUNT=10;BYMONTHDAY=10,11,12,13,14,15",
         "97-09-10 97-09-11 97-09-12 97-09-13 97-09-14 97-09-15 99-03-10 99-03-11 99-03-12 99-03-13",
-        true,
+        false,
     ),
     (
         "1997-09-02",
@@ -207,14 +207,7 @@ fn the_examples_of_the_rfc() {
     for (start, text, expected, all) in EXAMPLES {
         let rule = rule(text, &format!("{start} 09:00"));
         let expected: Vec<&str> = expected.split(' ').collect();
-        let found = walk(
-            &rule,
-            expected.len()
-                + usize::from(
-                    all && !text.contains("INTERVAL=18")
-                        && !text.contains("UNTIL=19971224T000000Z;WKST"),
-                ),
-        );
+        let found = walk(&rule, expected.len() + usize::from(all));
         let shown: Vec<String> = found.iter().map(|at| at.format("%y-%m-%d").to_string()).collect();
         assert_eq!(shown, expected, "{text}");
         assert!(found.iter().all(|at| at.format("%H:%M:%S").to_string() == "09:00:00"), "{text}");
@@ -277,23 +270,26 @@ fn the_two_days_of_a_clock_change() {
 }
 
 #[test]
-fn dense_rules_are_fast_after_years_and_empty_ones_end() {
-    let after: DateTime<Utc> = "2056-01-01T00:00:00Z".parse().unwrap();
-    let begin = std::time::Instant::now();
-    for text in [
-        "FREQ=SECONDLY",
-        "FREQ=MINUTELY;INTERVAL=7",
-        "FREQ=HOURLY",
-        "FREQ=DAILY",
-        "FREQ=MONTHLY;BYDAY=-1FR",
+fn dense_rules_look_at_few_periods_after_years_and_empty_ones_end() {
+    let after = NaiveDate::from_ymd_opt(2056, 1, 1).unwrap().and_time(<_>::default());
+    for (text, most) in [
+        ("FREQ=SECONDLY", 1),
+        ("FREQ=MINUTELY;INTERVAL=7", 2),
+        ("FREQ=HOURLY", 2),
+        ("FREQ=DAILY", 2),
+        ("FREQ=MONTHLY;BYDAY=-1FR", 40),
+        ("FREQ=SECONDLY;BYMONTH=12;BYHOUR=23;BYMINUTE=59;BYSECOND=59", 160),
+        ("FREQ=YEARLY;BYWEEKNO=20;BYDAY=MO", 366),
     ] {
         let rule = rule(text, "2026-01-01 00:00");
         for second in 0..1000 {
-            let after = after + Duration::seconds(second * 37);
-            assert!(rule.next(after, DateTime::<Utc>::MAX_UTC).unwrap() > after);
+            let from = after + Duration::seconds(second * 37);
+            let mut looks = most;
+            let found = rule.rule.at_or_after(rule.start, from, NaiveDateTime::MAX, &mut looks);
+            assert!(found.is_some_and(|found| found >= from), "{text} from {from}");
         }
     }
-    let dense = begin.elapsed();
+    let after: DateTime<Utc> = "2056-01-01T00:00:00Z".parse().unwrap();
     for text in [
         "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=MONTHLY;BYMONTHDAY=31;BYMONTH=4,6",
@@ -307,12 +303,6 @@ fn dense_rules_are_fast_after_years_and_empty_ones_end() {
         let rule = rule(text, "2026-01-01 00:00");
         assert_eq!(rule.next(after, DateTime::<Utc>::MAX_UTC), None, "{text}");
     }
-    // Far below what going through the past would take: no exact figures on a busy machine.
-    assert!(
-        begin.elapsed() < std::time::Duration::from_secs(20),
-        "{dense:?} {:?}",
-        begin.elapsed()
-    );
 }
 
 #[test]
