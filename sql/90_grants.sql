@@ -41,6 +41,9 @@ SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
 UNION ALL
 SELECT v.level, 'trigger_table' FROM (VALUES ('user'), ('monitor')) AS v(level)
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user', '{calendar,create_calendar,alter_calendar,drop_calendar}'), ('monitor', '{calendar}'))
+    AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

@@ -74,6 +74,7 @@ macro_rules! kind {
     };
 }
 
+pub static CALENDAR: Kind = kind!("calendar", "");
 pub static DECISION_TABLE: Kind = kind!(
     "decision_table",
     " || (SELECT jsonb_build_object('inputs', v.inputs, 'outputs', v.outputs, 'rows', v.rows, 'hit_policy', v.hit_policy)

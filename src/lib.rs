@@ -6,6 +6,7 @@ pub mod access;
 pub mod api;
 pub mod audit;
 pub mod bell;
+pub mod calendar;
 pub mod courier;
 pub mod decision;
 pub mod error;

@@ -52,6 +52,7 @@ macro_rules! noun {
     };
 }
 
+pub static CALENDAR: Noun = noun!("calendar", "create_calendar");
 pub static CHANNEL: Noun = noun!("channel", "create_channel");
 pub static DECISION_TABLE: Noun = noun!("decision_table", "create_decision_table");
 pub static REPORT: Noun = noun!("report", "create_report");

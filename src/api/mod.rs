@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod args;
+pub mod calendar;
 pub mod counter;
 pub mod decision;
 pub mod event;

@@ -68,7 +68,7 @@ sql_function!(automate_next_runs, pg_finfo_automate_next_runs, |args| {
     if when::trigger_name(&text)?.is_some() {
         return Ok(Answer::Json(json!([])));
     }
-    let schedule = when::read(&text, &zone)?;
+    let schedule = when::look(&text, &zone)?;
     let mut at = match args.timestamp(3) {
         None => when::now(),
         Some(after) => when::from_us(after.into()).ok_or_else(|| {

@@ -1,7 +1,9 @@
 //! From schedules to PostgreSQL's instants and back.
 
+use crate::calendar::known;
 use crate::error::{Error, Result, shown};
-use automate_core::schedule::{Schedule, ScheduleError, parse_zone};
+use crate::pg;
+use automate_core::schedule::{Around, MAX_JSON, Schedule, ScheduleError, calendars, parse_zone};
 use chrono::{DateTime, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use serde_json::Value;
@@ -68,9 +70,20 @@ fn session_zone() -> String {
     }
 }
 
-/// Reads a schedule as its author writes it: text, or JSON as text.
+/// Reads a schedule as its author writes it: text, or JSON as text. It may name the calendars of
+/// the current user and of roles whose privileges it has; these do not change until the
+/// transaction ends.
 pub fn read(text: &str, zone: &str) -> Result<Schedule> {
-    read_text(text, zone).map_err(|e| {
+    read_written(text, zone, true)
+}
+
+/// The same for those who only look at it.
+pub fn look(text: &str, zone: &str) -> Result<Schedule> {
+    read_written(text, zone, false)
+}
+
+fn read_written(text: &str, zone: &str, lock: bool) -> Result<Schedule> {
+    read_text(text, zone, lock).map_err(|e| {
         e.or_detail(format!(
             "The schedule was given as {}, to be read in time zone {zone}.",
             shown(text)
@@ -78,20 +91,25 @@ pub fn read(text: &str, zone: &str) -> Result<Schedule> {
     })
 }
 
-fn read_text(text: &str, zone: &str) -> Result<Schedule> {
+fn read_text(text: &str, zone: &str, lock: bool) -> Result<Schedule> {
     let zone = parse_zone(zone)?;
     if !text.trim_start().starts_with('{') {
         return Ok(Schedule::parse(text, zone)?);
     }
-    if text.len() > automate_core::schedule::MAX_TEXT {
-        return Err(Error::invalid("schedule is too long")
-            .with_hint(format!("It has at most {} bytes.", automate_core::schedule::MAX_TEXT)));
+    if text.len() > MAX_JSON {
+        return Err(Error::invalid("schedule is too long").with_hint(format!(
+            "It has at most {MAX_JSON} bytes; automate.create_calendar keeps long lists of days."
+        )));
     }
     let value: Value = serde_json::from_str(text).map_err(|e| {
         Error::invalid(format!("schedule is not JSON: {e}"))
             .with_hint("Write for example {\"cron\": \"*/5 * * * *\"}, or just */5 * * * *.")
     })?;
-    Ok(Schedule::from_json(&value, zone)?)
+    // The id beside a name is what we kept: others may not choose a calendar by it.
+    let named = known::by_name(pg::current_user(), &calendars(&value), lock)?;
+    let find = |name: &str, _: Option<&str>| named.get(name).cloned();
+    let around = Around { now: Some(now()), calendar: &find };
+    Ok(Schedule::from_json_in(&value, zone, &around)?)
 }
 
 /// The trigger that is named in the place of a schedule, as `{"on_trigger": "name"}`; None for
@@ -113,5 +131,7 @@ pub fn trigger_name(text: &str) -> Result<Option<String>> {
 pub fn read_kept(text: &str, zone: &str) -> Result<Schedule> {
     let value: Value =
         serde_json::from_str(text).map_err(|e| Error::Internal(format!("kept schedule: {e}")))?;
-    Ok(Schedule::from_json(&value, parse_zone(zone)?)?)
+    let named = known::by_id(&calendars(&value))?;
+    let find = |_: &str, id: Option<&str>| named.get(id?).cloned();
+    Ok(Schedule::from_json_in(&value, parse_zone(zone)?, &Around { now: None, calendar: &find })?)
 }

@@ -106,7 +106,9 @@ impl Cron {
     /// The first run at `start` or later, taking the clock to go on from `start` without being
     /// put back.
     fn next_on_clock(&self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let mut from = wall::local(self.zone, start);
+        // What lies in a gap that ends at `start` is still to come.
+        let before = wall::local(self.zone, start.checked_sub_signed(Duration::seconds(1))?);
+        let mut from = wall::local(self.zone, start).min(before + Duration::seconds(1));
         let last_year = from.year().checked_add(HORIZON)?;
         loop {
             let found = self.first_wall_time(from)?;

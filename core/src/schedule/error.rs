@@ -25,6 +25,12 @@ impl ScheduleError {
         self.message.push_str(&format!(" ({place})"));
         self
     }
+
+    /// The same of a part of a schedule.
+    pub(super) fn within(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
 }
 
 /// A user's text, cut to a length fit for an error message.

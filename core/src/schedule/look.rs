@@ -9,7 +9,7 @@ impl Schedule {
     /// The latest instant after `after` and not after `until`; `None` when there is none. Takes
     /// some tens of steps, however long the time between.
     pub fn last(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let due = |from| self.next(from).filter(|instant| *instant <= until);
+        let due = |from| self.next_until(from, until);
         let mut found = due(after)?;
         // No instant is later than `high`, but for `high` itself.
         let mut high = until;
@@ -27,7 +27,7 @@ impl Schedule {
     pub fn count(&self, after: DateTime<Utc>, until: DateTime<Utc>, most: usize) -> usize {
         let mut at = after;
         (0..most)
-            .take_while(|_| match self.next(at).filter(|next| *next <= until) {
+            .take_while(|_| match self.next_until(at, until) {
                 Some(next) => {
                     at = next;
                     true
@@ -41,12 +41,16 @@ impl Schedule {
     /// comes twice (and runs in both passes or not), or the clock is put forward to it. What is
     /// left out has no instant and so no note.
     pub fn note(&self, instant: DateTime<Utc>) -> Option<String> {
-        let Kind::Cron(cron) = &self.kind else { return None };
-        let zone = cron.zone();
+        let (zone, in_both) = match &self.kind {
+            Kind::Cron(cron) => (cron.zone(), cron.both_passes()),
+            Kind::Rrule(rule) => (rule.zone(), false),
+            Kind::Any(parts) => return parts.running(instant).find_map(|part| part.note(instant)),
+            Kind::Every { .. } | Kind::At(_) => return None,
+        };
         let local = wall::local(zone, instant);
         if let Some(Wall::Twice { first, .. }) = wall::resolve(zone, local) {
             let pass = if instant == first { "first" } else { "second" };
-            let both = if cron.both_passes() { " of both passes" } else { "" };
+            let both = if in_both { " of both passes" } else { "" };
             return Some(format!("{} comes twice: the {pass}{both}", local.format("%H:%M")));
         }
         let offset = |at: DateTime<Utc>| {

@@ -22,18 +22,26 @@
 //! Day of month and day of week are joined by OR when both are restricted (`0 0 13 * fri` is each
 //! 13th and each Friday), as cron has it; a field that begins with `*` or `?` is not restricted.
 
+mod calendar;
 mod clock;
 mod cron;
 mod days;
 mod duration;
 mod error;
+mod except;
 mod field;
+mod joined;
 mod json;
 mod look;
 mod moment;
+mod rrule;
 mod wall;
+mod window;
+mod window_json;
 mod zone;
 
+#[cfg(test)]
+mod joined_tests;
 #[cfg(test)]
 mod tests;
 
@@ -41,13 +49,22 @@ use std::fmt;
 
 use chrono::{DateTime, Datelike, Duration, Utc};
 
+pub use self::calendar::Calendar;
 use self::cron::Cron;
 pub use self::duration::{format_duration, parse_duration};
 pub use self::error::ScheduleError;
+use self::except::Except;
+use self::joined::Joined;
+pub use self::json::{Around, calendars};
+use self::rrule::Rrule;
+pub use self::window_json::Lookup;
 pub use self::zone::parse_zone;
 
 /// Longest schedule text accepted, in bytes.
 pub const MAX_TEXT: usize = 1000;
+
+/// Longest schedule accepted as JSON, in bytes.
+pub const MAX_JSON: usize = 100_000;
 
 /// Years outside of -YEARS..YEARS are beyond what calendar arithmetic can do.
 const YEARS: i32 = 200_000;
@@ -56,6 +73,8 @@ const YEARS: i32 = 200_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     kind: Kind,
+    /// When it does not run.
+    except: Option<Box<Except>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +85,16 @@ enum Kind {
         step: Duration,
         from: Option<DateTime<Utc>>,
     },
-    At(DateTime<Utc>),
+    /// In their order, none twice.
+    At(Vec<DateTime<Utc>>),
+    Rrule(Box<Rrule>),
+    Any(Joined),
+}
+
+impl From<Kind> for Schedule {
+    fn from(kind: Kind) -> Schedule {
+        Schedule { kind, except: None }
+    }
 }
 
 impl Schedule {
@@ -91,15 +119,20 @@ impl Schedule {
         let kind = match word.to_ascii_lowercase().as_str() {
             "" => return Err(empty()),
             "every" | "@every" => every(rest, zone)?,
-            "at" | "@at" => Kind::At(moment::parse(rest, zone)?),
+            "at" | "@at" => Kind::At(vec![moment::parse(rest, zone)?]),
             _ => Kind::Cron(Cron::parse(text, zone)?),
         };
-        Ok(Schedule { kind })
+        Ok(kind.into())
     }
 
     /// The first instant strictly after `after`; `None` when there is none, as with an `at` that
-    /// has passed or a 30 February.
+    /// has passed or a 30 February, or when none is found that is not left out.
     pub fn next(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.next_until(after, DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The same for those who want none that is later than `until`: it is not looked for.
+    fn next_until(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if after.year() >= YEARS {
             return None;
         }
@@ -108,18 +141,34 @@ impl Schedule {
         } else {
             after
         };
-        match &self.kind {
+        match &self.except {
+            None => self.kind.next(after, until).filter(|found| *found <= until),
+            Some(except) => except.next(after, until, |after| self.kind.next(after, until)),
+        }
+    }
+}
+
+impl Kind {
+    /// The first instant after `after`; one that is later than `until` is of no use.
+    fn next(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
             Kind::Cron(cron) => cron.next(after),
             Kind::Every { step, from } => next_step(*step, *from, after),
-            Kind::At(instant) => (*instant > after).then_some(*instant),
+            Kind::At(instants) => {
+                instants.get(instants.partition_point(|instant| *instant <= after)).copied()
+            }
+            Kind::Rrule(rule) => rule.next(after, until),
+            Kind::Any(parts) => parts.next(after, until),
         }
     }
 }
 
 impl fmt::Display for Schedule {
-    /// The text that parses to the same schedule (in the same zone).
+    /// The text that parses to the same schedule (in the same zone); the JSON of what has no other
+    /// form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
+            _ if self.except.is_some() => write!(f, "{}", self.to_json()),
             Kind::Cron(cron) => f.write_str(cron.text()),
             Kind::Every { step, from } => {
                 write!(f, "every {}", format_duration(*step))?;
@@ -128,7 +177,11 @@ impl fmt::Display for Schedule {
                     None => Ok(()),
                 }
             }
-            Kind::At(instant) => write!(f, "at {}", moment::format(*instant)),
+            Kind::At(instants) => match instants.as_slice() {
+                [instant] => write!(f, "at {}", moment::format(*instant)),
+                _ => write!(f, "{}", self.to_json()),
+            },
+            Kind::Rrule(_) | Kind::Any(_) => write!(f, "{}", self.to_json()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Single moments: with an offset, or in the wall time of a zone.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Timelike, Utc};
 use chrono_tz::Tz;
 
 use super::error::{ScheduleError, quoted};
@@ -34,6 +34,28 @@ pub(super) fn parse(text: &str, zone: Tz) -> Result<DateTime<Utc>, ScheduleError
         .with_hint("Years go from 1 to 9999."));
     }
     Ok(instant)
+}
+
+/// A wall time without an offset, in whole seconds.
+pub(super) fn wall(text: &str) -> Option<NaiveDateTime> {
+    local(text.trim()).filter(|at| at.nanosecond() == 0 && (1..=9999).contains(&at.year()))
+}
+
+/// The same for a text that may have an offset, which is then taken to the wall time of `zone`.
+pub(super) fn wall_in(text: &str, zone: Tz) -> Result<NaiveDateTime, ScheduleError> {
+    match wall(text) {
+        Some(at) => Ok(at),
+        None => {
+            let at = wall::local(zone, parse(text, zone)?);
+            at.with_nanosecond(0).ok_or_else(|| ScheduleError::new("timestamp is out of range"))
+        }
+    }
+}
+
+/// The text that [`wall`] reads back.
+pub(super) fn format_wall(at: NaiveDateTime) -> String {
+    let form = if at.time() == chrono::NaiveTime::MIN { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M:%S" };
+    at.format(form).to_string()
 }
 
 /// RFC 3339 in UTC, to the precision there is.

@@ -252,7 +252,10 @@ fn from_json_refuses_what_it_does_not_know() {
         (json!({"corn": "* * * * *"}), "unknown key \"corn\""),
         (json!({"cron": 5}), "\"cron\" of the schedule is not a string"),
         (json!({"cron": "* * * * *", "time_zone": "Europe/Zurrich"}), "unknown time zone"),
-        (json!({"at": "2026-01-01", "from": "2026-01-01"}), "belongs to \"every\" only"),
+        (
+            json!({"at": "2026-01-01", "from": "2026-01-01"}),
+            "belongs to \"every\" and \"rrule\" only",
+        ),
         (json!({"every": "x".repeat(5000)}), "longer than the 1000 bytes"),
     ] {
         let error = Schedule::from_json(&value, ZURICH).unwrap_err();
