@@ -16,7 +16,7 @@ def test_the_examples_of_the_document_run(db: Database) -> None:
     db.execute("SET TimeZone = 'UTC'")
     asked = 0
     for example in re.findall(r"```sql\n(.*?)```", text, re.DOTALL):
-        for statement, shown in re.findall(r"(SELECT .*?);\n((?:--  .*\n)+)", example, re.DOTALL):
+        for statement, shown in re.findall(r"(SELECT .*?);\n((?:--  [^\n]*\n)+)", example, re.DOTALL):
             rows = [[part.strip() for part in line[4:].split("|")] for line in shown.splitlines()]
             assert [["" if value is None else value for value in row] for row in db.rows(statement)] == rows
             asked += 1

@@ -3,7 +3,7 @@
 What differs by design, and is therefore not asked for here:
 - croniter joins `#` and `L` of the day of week, and `*/2` of either day field, with the other field
   in ways of its own; it takes the last day of a month that has no 31st for `31W`, knows `W` alone only,
-  and neither `LW` nor `#` beside a number. In an overlap it runs in both passes, whatever the hours.
+  and neither `LW` nor `#` beside a number; `26-26` is any value to it. In an overlap it runs in both passes, whatever the hours.
 - cronsim knows no `W`. Only expressions of 5 fields that name their minutes and hours have rules for the
   days when the clock is moved, and several runs in a gap are not made one. The others follow the clock:
   that is `"gap": "skip", "overlap_hour": "twice"` here. It gets lost in an overlap of half an hour.
@@ -61,7 +61,7 @@ class Dice(random.Random):
     """Makes fields."""
 
     def part(self, low: int, high: int) -> str:
-        first, second = sorted((self.randint(low, high), self.randint(low, high)))
+        first, second = sorted(self.sample(range(low, high + 1), 2))
         return self.choice([str(first), str(first), f"{first}-{second}", f"{first}-{second}/{self.randint(1, 5)}"])
 
     def named(self, low: int, high: int) -> str:
