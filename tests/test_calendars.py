@@ -243,7 +243,7 @@ def test_the_examples_of_the_document_run(db: Database, role: Role) -> None:
     shown = 0
     for example in examples:
         # What the document shows behind a statement is what it answers.
-        for statement in re.findall(r"^SELECT.*?;\n(?:--  .*\n)*", example, re.DOTALL | re.MULTILINE):
+        for statement in re.findall(r"^SELECT.*?;\n(?:--  [^\n]*\n)*", example, re.DOTALL | re.MULTILINE):
             sql, _, answer = statement.partition(";\n")
             rows = session.execute(sql).fetchall()
             assert rows or "mon-sun" in sql, sql

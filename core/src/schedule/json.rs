@@ -235,7 +235,7 @@ fn start(
     around: &Around,
 ) -> Result<Option<chrono::NaiveDateTime>, ScheduleError> {
     match from {
-        Some(from) => moment::wall_in(from, zone).map(Some),
+        Some(from) => moment::wall_time_in(from, zone).map(Some),
         None if rule.to_ascii_uppercase().contains("DTSTART") => Ok(None),
         None => {
             let today = |now| wall::local(zone, now).date().and_time(NaiveTime::MIN);

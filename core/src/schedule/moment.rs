@@ -37,13 +37,13 @@ pub(super) fn parse(text: &str, zone: Tz) -> Result<DateTime<Utc>, ScheduleError
 }
 
 /// A wall time without an offset, in whole seconds.
-pub(super) fn wall(text: &str) -> Option<NaiveDateTime> {
+pub(super) fn wall_time(text: &str) -> Option<NaiveDateTime> {
     local(text.trim()).filter(|at| at.nanosecond() == 0 && (1..=9999).contains(&at.year()))
 }
 
 /// The same for a text that may have an offset, which is then taken to the wall time of `zone`.
-pub(super) fn wall_in(text: &str, zone: Tz) -> Result<NaiveDateTime, ScheduleError> {
-    match wall(text) {
+pub(super) fn wall_time_in(text: &str, zone: Tz) -> Result<NaiveDateTime, ScheduleError> {
+    match wall_time(text) {
         Some(at) => Ok(at),
         None => {
             let at = wall::local(zone, parse(text, zone)?);
@@ -52,7 +52,7 @@ pub(super) fn wall_in(text: &str, zone: Tz) -> Result<NaiveDateTime, ScheduleErr
     }
 }
 
-/// The text that [`wall`] reads back.
+/// The text that [`wall_time`] reads back.
 pub(super) fn format_wall(at: NaiveDateTime) -> String {
     let form = if at.time() == chrono::NaiveTime::MIN { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M:%S" };
     at.format(form).to_string()

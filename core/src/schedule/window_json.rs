@@ -210,7 +210,7 @@ fn span(map: &Map<String, Value>) -> Result<Window, ScheduleError> {
 
 fn wall_time(key: &str, value: &Value) -> Result<NaiveDateTime, ScheduleError> {
     let text = text(key, value)?;
-    moment::wall(text).ok_or_else(|| {
+    moment::wall_time(text).ok_or_else(|| {
         error(
             format!("cannot read {} of \"{key}\"", quoted(text)),
             "Write it as \"2026-12-24\" or \"2026-12-24 18:00\", in wall time and without an offset.",
