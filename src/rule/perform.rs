@@ -13,7 +13,7 @@ use crate::task::steer;
 use crate::workflow::{self, Start};
 use crate::{pg, report};
 use automate_core::rule::action::{self, Action, Moment, Rendered};
-use automate_core::rule::reads::Reads;
+use automate_core::rule::reads::{Reads, SIDES};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,20 +60,9 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     };
     let in_force = ready.version;
     let ready = fit_for(job, id, ready)?;
-    let mut context = Map::new();
     let decided = job.payload["decided"].as_bool().unwrap_or(false);
     let event = &job.payload["event"];
-    context.insert("event".into(), if decided { event.clone() } else { event_of(event) });
-    for side in ["new", "old"] {
-        // A change of a table comes with its rows, the event of a trigger has them in its payload.
-        let row = match job.payload.get(side) {
-            Some(row) => row,
-            None => &event["payload"][side],
-        };
-        context.insert(side.into(), row.clone());
-    }
-    context.insert("rule".into(), json!(ready.name));
-    let context = Value::Object(context);
+    let context = context(job, &ready.name, decided);
     if let (Some(condition), false) = (&ready.condition, decided)
         && !condition.holds(&context["event"])?
     {
@@ -107,6 +96,23 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         true => json!({"actions": done}),
         false => json!({"actions": done, "version": ready.version}),
     }))
+}
+
+/// What actions see.
+fn context(job: &Job, name: &str, decided: bool) -> Value {
+    let mut context = Map::new();
+    let event = &job.payload["event"];
+    context.insert("event".into(), if decided { event.clone() } else { event_of(event) });
+    for side in SIDES {
+        // A change of a table comes with its rows, the event of a trigger has them in its payload.
+        let row = match job.payload.get(side) {
+            Some(row) => row,
+            None => &event["payload"][side],
+        };
+        context.insert(side.into(), row.clone());
+    }
+    context.insert("rule".into(), json!(name));
+    Value::Object(context)
 }
 
 /// Counts what a rule on events made of one, once for all attempts; a table's rules are counted by
