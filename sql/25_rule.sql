@@ -18,6 +18,7 @@ CREATE TABLE automate.rule (
     condition_sql text,
     actions       jsonb NOT NULL,
     columns       text[],
+    reads         text[] NOT NULL DEFAULT '{new,old}',
     timing        text NOT NULL DEFAULT 'after',
     ruleset       uuid REFERENCES automate.ruleset,
     priority      integer NOT NULL,
@@ -73,6 +74,7 @@ COMMENT ON COLUMN automate.rule.conditions IS 'The condition as JsonLogic.';
 COMMENT ON COLUMN automate.rule.condition_sql IS 'The SQL that conditions means.';
 COMMENT ON COLUMN automate.rule.actions IS 'What to do on a match, in order: before the write, in its transaction, or after the commit.';
 COMMENT ON COLUMN automate.rule.columns IS 'An update counts only if one of these columns really changed; empty: any change.';
+COMMENT ON COLUMN automate.rule.reads IS 'What its actions read of the row after the commit, as far as their text shows: new.id for a column, new for the whole row. A match of a change of a table keeps no more than that.';
 COMMENT ON COLUMN automate.rule.priority IS 'Smaller acts first; 100 is usual.';
 COMMENT ON COLUMN automate.rule.stop IS 'True: rules behind it (larger priority, then by name) do not see a change that it matches.';
 COMMENT ON COLUMN automate.rule.on_error IS 'What an error in the condition means: skip (noted here, the write goes on) or fail (the write fails).';

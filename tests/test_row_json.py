@@ -51,7 +51,7 @@ def test_a_row_of_every_kind_of_type(db: Database, settings: str) -> None:
     columns = ", ".join(f'"c {number}" {kind}' for number, kind in enumerate(VALUES))
     db.execute(f"CREATE TABLE wide ({columns}, gone int, \"quo\"\"ted\" int GENERATED ALWAYS AS (7) STORED)")
     db.execute("ALTER TABLE wide DROP COLUMN gone")
-    db.execute("""SELECT automate.create_rule('any', '[{"emit": "e"}]', on_table => 'wide')""")
+    db.execute("""SELECT automate.create_rule('any', '[{"emit": "e", "payload": "${ {new} }"}]', on_table => 'wide')""")
     session = db.connect()
     if settings:
         session.execute(settings)
@@ -68,7 +68,7 @@ def test_columns_that_are_made_of_parts(db: Database) -> None:
     db.execute("SELECT automate.pause()")
     db.execute("CREATE TYPE pair AS (a int, b text); CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN short AS text")
     db.execute("CREATE TABLE parts (a int[], p pair, m mood, s short, j jsonb)")
-    db.execute("""SELECT automate.create_rule('any', '[{"emit": "e"}]', on_table => 'parts')""")
+    db.execute("""SELECT automate.create_rule('any', '[{"emit": "e", "payload": "${ {new} }"}]', on_table => 'parts')""")
     db.execute("""INSERT INTO parts VALUES ('{1,2}', '(1,x)', 'good', 'a"b', '{"k": [1, 2]}')""")
     wanted = db.rows("SELECT row_to_json(t)::text FROM parts AS t")
     assert db.rows("SELECT (payload->'new')::text FROM automate.job") == wanted

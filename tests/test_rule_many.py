@@ -10,7 +10,8 @@ import pytest
 
 from support.database import Database
 
-EMIT = '[{"emit": "seen"}]'
+# It reads the whole rows, so that its matches keep them.
+EMIT = '[{"emit": "seen", "payload": "${ {new, old} }"}]'
 COLUMNS = {
     "small": "smallint", "whole": "int", "large": "bigint", "exact": "numeric", "rough": "float8",
     "word": "text", "day": "date", "at": "timestamptz", "code": "uuid", "short": "varchar(9)",
@@ -160,7 +161,7 @@ def test_a_part_that_fails_inside_of_a_statement(lines: Database) -> None:
     db.execute(
         """
         CREATE TABLE others (id int);
-        SELECT automate.create_rule('other', '[{"emit": "seen"}]', on_table => 'others');
+        SELECT automate.create_rule('other', '[{"emit": "seen", "payload": "${ {new} }"}]', on_table => 'others');
         CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             BEGIN
                 INSERT INTO others VALUES (NEW.id);

@@ -15,6 +15,7 @@ mod bounded;
 mod meter;
 mod natives;
 mod operators;
+mod reads;
 pub(crate) mod source;
 mod template;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bounded::Bounded;
 use meter::{Data, Kind, Meter, Stop};
+pub use reads::reads;
 pub use template::Template;
 
 /// Why an expression did not compile or did not run.

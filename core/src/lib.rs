@@ -4,6 +4,7 @@ pub mod decision;
 pub mod event;
 pub mod jq;
 pub mod json;
+pub mod jsonb;
 pub mod net;
 pub mod object;
 pub mod problem;

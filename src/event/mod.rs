@@ -11,11 +11,12 @@ pub mod webhook;
 
 use crate::error::{Error, Result};
 use crate::queue::{Lane, NewJob};
-use crate::rule::cause;
+use crate::rule::{cause, kept};
 use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
 use crate::trigger::{hear, tell};
 use crate::{access, guc, pg};
+use automate_core::rule::reads::Reads;
 use envelope::Envelope;
 use order::Place;
 use pgrx::prelude::*;
@@ -38,6 +39,9 @@ pub struct Listener {
     search_path: String,
     /// The set in which it is decided together with others.
     set: Option<Uuid>,
+    version: i32,
+    /// What it reads of the rows in an event.
+    reads: Reads,
 }
 
 /// Checks what a rule listens to: a name, or a pattern of names with `*` for any characters.
@@ -175,7 +179,7 @@ pub fn tell_rules(
 }
 
 impl Listener {
-    /// From its row: id, name, owner, priority, search_path, set.
+    /// From its row: id, name, owner, priority, search_path, set, version, reads.
     fn read(rows: &Rows, row: usize) -> Option<Listener> {
         let id =
             |column| rows.get::<pgrx::Uuid>(row, column).map(|id| Uuid::from_bytes(*id.as_bytes()));
@@ -186,6 +190,8 @@ impl Listener {
             priority: rows.get(row, 4).unwrap_or(100),
             search_path: rows.get(row, 5).unwrap_or_default(),
             set: id(6),
+            version: rows.get(row, 7).unwrap_or(1),
+            reads: kept::reads(rows.get(row, 8)),
         })
     }
 
@@ -228,7 +234,8 @@ pub fn listeners(
 ) -> Result<Vec<Listener>> {
     let rows = own.run(
         "SELECT id, name, owner::oid, priority, search_path,
-                (SELECT s.id FROM automate.ruleset AS s WHERE s.id = ruleset AND s.hit_policy IN ('first', 'unique'))
+                (SELECT s.id FROM automate.ruleset AS s WHERE s.id = ruleset AND s.hit_policy IN ('first', 'unique')),
+                version, reads
          FROM (SELECT * FROM automate.rule WHERE on_event = $1
                UNION ALL
                SELECT * FROM automate.rule WHERE event_like IS NOT NULL AND $1 LIKE event_like

@@ -139,7 +139,8 @@ fn target(own: &Own, user: pg_sys::Oid, replay: &Replay) -> Result<Target> {
 
 fn rule(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Listener> {
     let rows = own.run(
-        "SELECT id, name, owner::oid, priority, search_path, status, on_table IS NOT NULL
+        "SELECT id, name, owner::oid, priority, search_path, NULL::pg_catalog.uuid, version, reads,
+                status, on_table IS NOT NULL
          FROM automate.rule WHERE name = $1 AND pg_has_role($2, owner, 'USAGE')
          ORDER BY owner = $2 DESC, owner LIMIT 1",
         &[name.into(), user.into()],
@@ -147,13 +148,13 @@ fn rule(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Listener> {
     let Some(listener) = Listener::read(&rows, 0) else {
         return Err(RULE.missing(own, user, name));
     };
-    if rows.get(0, 7) == Some(true) {
+    if rows.get(0, 10) == Some(true) {
         let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
         return Err(Error::refused(code, format!("rule {} is on a table", shown(name)))
             .with_detail("Only rules on events and on triggers get events.")
             .with_hint("automate.backtest_rule says what it would do with the rows there are."));
     }
-    let status: String = rows.get(0, 6).unwrap_or_default();
+    let status: String = rows.get(0, 9).unwrap_or_default();
     if status != "active" {
         let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
         return Err(Error::refused(state, format!("rule {} is not active", shown(name)))

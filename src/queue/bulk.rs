@@ -1,8 +1,7 @@
 //! Many jobs at once: those that a statement causes for one rule.
 
 use crate::error::Result;
-use crate::spi::Own;
-use crate::spi::insert::Inserter;
+use crate::spi::insert::{Inserter, varlena};
 use crate::wake;
 use pgrx::prelude::*;
 use uuid::Uuid;
@@ -39,8 +38,8 @@ const COLUMNS: [&str; 15] = [
 impl Bulk<'_> {
     /// Puts a job in for each id, with the payload beside it, which is JSON already: it is not read
     /// again.
-    pub fn put(&self, own: &Own, ids: &[Uuid], payloads: &[String]) -> Result<()> {
-        let table = Inserter::open(own, c"job", &COLUMNS)?;
+    pub fn put<'p>(&self, ids: &[Uuid], payloads: impl IntoIterator<Item = &'p str>) -> Result<()> {
+        let mut table = Inserter::open(c"job", &COLUMNS)?;
         // SAFETY: reads a process-local variable.
         let now = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
         let same = [
@@ -65,12 +64,7 @@ impl Bulk<'_> {
             row[0] = Some(pg_sys::Datum::from(id.as_bytes().as_ptr()));
             row[1] = text(payload);
             // SAFETY: the values are of the types of the columns, in their order.
-            unsafe {
-                table.put(&row);
-                if let Some(payload) = row[1] {
-                    pg_sys::pfree(payload.cast_mut_ptr());
-                }
-            }
+            unsafe { table.put(&row) };
         }
         table.close();
         wake::arm_role(self.owner);
@@ -78,11 +72,6 @@ impl Bulk<'_> {
     }
 }
 
-/// A text in the current memory context.
 fn text(text: &str) -> Option<pg_sys::Datum> {
-    let length = i32::try_from(text.len()).unwrap_or(0);
-    // SAFETY: so many bytes are copied.
-    unsafe {
-        Some(pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length)))
-    }
+    Some(varlena(text.as_bytes()))
 }

@@ -8,6 +8,7 @@ use super::family::{self, Parent};
 use super::fault::Culprit;
 use super::index::{self, Index};
 use super::inline::Inline;
+use super::kept::{self, Kept};
 use super::membership::Crossing;
 use super::row_json::RowWriter;
 use super::ruleset::{Hit, Member};
@@ -16,9 +17,10 @@ use super::terms::Terms;
 use crate::error::Result;
 use crate::pg;
 use crate::spi::{Own, as_extension};
+use automate_core::rule::reads::Reads;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
@@ -62,6 +64,11 @@ pub struct Rule {
     pub inline: Inline,
     /// The set in which it is decided.
     pub member: Option<Member>,
+    pub version: i32,
+    /// What its actions read of the rows after the commit.
+    pub reads: Reads,
+    /// What its matches keep, found out with the first.
+    pub kept: OnceCell<Option<Kept>>,
     /// Of a data trigger: what it records.
     pub firing: Option<Firing>,
 }
@@ -71,6 +78,11 @@ impl Rule {
     pub fn culprit(&self) -> Culprit<'_> {
         let word = if self.firing.is_some() { "trigger" } else { "rule" };
         Culprit { word, id: self.id, name: &self.name, owner: self.owner }
+    }
+
+    /// What its matches keep of the rows; None: all.
+    pub fn kept(&self, rules: &Rules) -> Option<&Kept> {
+        self.kept.get_or_init(|| Kept::of(rules, self)).as_ref()
     }
 
     pub fn is_broken(&self) -> bool {
@@ -137,7 +149,7 @@ pub struct Rules {
     pub tally: Tally,
     /// Writes the table's rows as JSON, if its types are of the simple kind.
     pub writer: Option<RowWriter>,
-    context: pg_sys::MemoryContext,
+    pub(super) context: pg_sys::MemoryContext,
     stale: Cell<bool>,
     /// Good for this transaction only: it was read under an old snapshot.
     only_in: Option<i64>,
@@ -288,6 +300,8 @@ pub(super) struct Row {
     /// Only where some of them are done within the write.
     pub actions: Option<String>,
     pub member: Option<Member>,
+    pub version: i32,
+    pub reads: Reads,
     pub firing: Option<Firing>,
 }
 
@@ -301,7 +315,8 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                     coalesce(condition_sql, condition), search_path, priority,
                     columns, stop, on_error = 'fail', valid_from, valid_until,
                     CASE WHEN timing = 'before' OR actions @? '$[*].timing' THEN actions::pg_catalog.text END,
-                    ruleset, (SELECT s.hit_policy FROM automate.ruleset AS s WHERE s.id = ruleset)
+                    ruleset, (SELECT s.hit_policy FROM automate.ruleset AS s WHERE s.id = ruleset),
+                    version, reads
              FROM automate.rule
              WHERE on_table = ANY ($1::pg_catalog.regclass[]) AND status = 'active' AND timing = $2
              ORDER BY priority, name, id",
@@ -339,6 +354,8 @@ fn read_rows(relations: &[pg_sys::Oid], timing: Timing) -> Result<Vec<Row>> {
                     set: Uuid::from_bytes(*set.as_bytes()),
                     hit: Hit::of(&rows.get::<String>(i, 16).unwrap_or_default()),
                 }),
+                version: rows.get(i, 17).unwrap_or(1),
+                reads: kept::reads(rows.get(i, 18)),
                 firing: None,
             });
         }
@@ -405,7 +422,7 @@ fn load(relation: pg_sys::Relation, timing: Timing) -> Result<Rules> {
         operations: rules.iter().fold(0, |all, rule| all | rule.operations),
         tally: Tally::of(rules.len()),
         // SAFETY: the caller has the relation open; the context is freed after the set.
-        writer: unsafe { RowWriter::of(descriptor, context) },
+        writer: unsafe { RowWriter::of(descriptor, context, |_| true) },
         first_trigger,
         rules,
         parents,

@@ -13,7 +13,7 @@ use crate::pg;
 use crate::spi::own::as_role;
 use crate::spi::step;
 use pgrx::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::CString;
 
 /// The rules with their conditions; what does not compile is noted and passed over.
@@ -52,6 +52,9 @@ pub(super) fn compile_all(
             terms: row.terms,
             inline: compiled.inline,
             member: row.member,
+            version: row.version,
+            reads: row.reads,
+            kept: OnceCell::new(),
             firing: row.firing,
         });
     }

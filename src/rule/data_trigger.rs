@@ -5,6 +5,7 @@ use super::membership::Crossing;
 use super::terms::Terms;
 use crate::error::Result;
 use crate::spi::as_extension;
+use automate_core::rule::reads::Reads;
 use pgrx::prelude::*;
 use std::ffi::CString;
 use uuid::Uuid;
@@ -87,6 +88,8 @@ pub(super) fn read_rows(relations: &[pg_sys::Oid]) -> Result<Vec<Row>> {
                     },
                     actions: None,
                     member: None,
+                    version: 1,
+                    reads: Reads::default(),
                     firing: Some(Firing { table, event, form: form(text(12)), statements }),
                 });
             }

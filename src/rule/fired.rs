@@ -4,17 +4,21 @@
 use super::cache::{DELETE, Rule, Rules, UPDATE};
 use super::capture::{self, Change};
 use super::data_trigger::{Firing, Form};
-use super::matched::{self, Documents};
-use super::{pending, terms};
+use super::matched::{self, Documents, Told};
+use super::pending::{self, Payload};
+use super::terms;
 use crate::error::{Failure, Result};
 use crate::event::{self, Emission};
 use crate::guc;
 use crate::spi::step;
 use automate_core::json::members;
+use automate_core::jsonb;
+use automate_core::rule::reads::SIDES;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 use std::ffi::CStr;
 use std::fmt::Write;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Records an event for each data trigger that fired.
@@ -25,23 +29,24 @@ pub fn put(rules: &Rc<Rules>, fires: &[u32], change: &Change) -> Result<()> {
         capture::pass_over(rules, fires[0], failure)?;
     }
     let common = matched::common(rules, change, documents.truncated);
-    let seen = Seen { common, key: key(rules, change), changed: changed(change), documents };
+    let rows = rows_as_jsonb(rules, change, &documents);
+    let seen = Seen { common, key: key(rules, change), changed: changed(change), documents, rows };
     for fire in fires {
         let rule = &rules.rules[*fire as usize];
         let Some(firing) = &rule.firing else { continue };
-        let mut text = seen.payload(firing.form);
-        if text.len() > guc::max_payload_bytes() {
-            text = seen.keys(rules, change).payload(firing.form);
+        let mut payload = seen.payload(firing.form);
+        if payload.text.len() > guc::max_payload_bytes() {
+            payload = seen.keys(rules, change).payload(firing.form);
         }
         if !rules.delicate {
-            pending::add(rules, *fire, text)?;
+            pending::add(rules, *fire, payload)?;
             continue;
         }
-        let Err(failure) = record(rules, rule, firing, &text) else { continue };
+        let Err(failure) = record(rules, rule, firing, &payload.text) else { continue };
         capture::pass_over(rules, *fire, failure)?;
         // What jsonb refuses is in the rows: their keys are told at least.
         let keys = seen.keys(rules, change).payload(firing.form);
-        if let Err(again) = record(rules, rule, firing, &keys) {
+        if let Err(again) = record(rules, rule, firing, &keys.text) {
             capture::pass_over(rules, *fire, again)?;
         }
     }
@@ -74,36 +79,76 @@ pub fn record(
 /// A change as its events tell it.
 struct Seen {
     /// What all events of the statement have in common, an object.
-    common: Rc<str>,
+    common: Rc<Told>,
     key: Value,
     /// Of an update the columns that it changed.
     changed: Option<Vec<String>>,
     documents: Documents,
+    /// The rows as jsonb, where we can write that.
+    rows: Option<[Vec<u8>; 2]>,
 }
 
 impl Seen {
     /// The payload, in which the rows stand as PostgreSQL wrote them: our numbers are coarser.
-    fn payload(&self, form: Form) -> String {
+    fn payload(&self, form: Form) -> Payload {
         let mut text = String::with_capacity(
-            self.common.len() + self.documents.new.len() + self.documents.old.len() + 200,
+            self.common.text.len() + self.documents.new.len() + self.documents.old.len() + 200,
         );
-        text.push_str(self.common.strip_suffix('}').unwrap_or_default());
+        text.push_str(self.common.text.strip_suffix('}').unwrap_or_default());
         // Writing to a String cannot fail.
         let _ = write!(text, ",\"key\":{}", self.key);
         if let Some(changed) = &self.changed {
             let _ = write!(text, ",\"changed\":{}", json!(changed));
         }
+        let mut rows: [Range<usize>; 2] = Default::default();
         if form != Form::Key {
-            for (side, row) in [("new", &self.documents.new), ("old", &self.documents.old)] {
+            let sides = [("new", &self.documents.new), ("old", &self.documents.old)];
+            for (range, (side, row)) in rows.iter_mut().zip(sides) {
                 let reduced = match (form, &self.changed) {
                     (Form::Changed, Some(changed)) => self.reduced(row, changed),
                     _ => None,
                 };
-                let _ = write!(text, ",\"{side}\":{}", reduced.as_ref().unwrap_or(row));
+                let _ = write!(text, ",\"{side}\":");
+                let began = text.len();
+                text.push_str(reduced.as_ref().unwrap_or(row));
+                *range = began..text.len();
             }
         }
         text.push('}');
-        text
+        let jsonb = if form == Form::Full { self.jsonb() } else { None };
+        let has_rows = form != Form::Key;
+        Payload { text, rows: has_rows.then_some(rows), jsonb }
+    }
+
+    /// The payload with whole rows as the inside of a jsonb value.
+    fn jsonb(&self) -> Option<Vec<u8>> {
+        let rows = self.rows.as_ref()?;
+        let changed = self.changed.as_ref().map(|columns| json!(columns));
+        let bytes = self.common.text.len() + rows.iter().map(Vec::len).sum::<usize>() + 200;
+        let mut members: Vec<(&str, Member)> = self
+            .common
+            .map
+            .iter()
+            .map(|(key, value)| (key.as_str(), Member::Value(value)))
+            .collect();
+        members.push(("key", Member::Value(&self.key)));
+        members.extend(changed.iter().map(|columns| ("changed", Member::Value(columns))));
+        members.extend(SIDES.into_iter().zip(rows).map(|(side, row)| (side, Member::Row(row))));
+        members.sort_unstable_by(|a, b| jsonb::key_order(a.0, b.0));
+        let mut object = jsonb::Builder::with_capacity(2 * members.len(), bytes);
+        members.iter().for_each(|(key, _)| object.text(key.as_bytes()));
+        let is_written = members.iter().all(|(_, member)| match member {
+            Member::Value(value) => object.value(value),
+            Member::Row(row) if row.is_empty() => {
+                object.null();
+                true
+            }
+            Member::Row(row) => {
+                object.container(row);
+                true
+            }
+        });
+        is_written.then(|| object.object())
     }
 
     /// The columns of a row that changed, and those of the key.
@@ -120,8 +165,26 @@ impl Seen {
     fn keys(&self, rules: &Rc<Rules>, change: &Change) -> Seen {
         let common = matched::common(rules, change, true);
         let documents = matched::key_only(change);
-        Seen { common, key: self.key.clone(), changed: None, documents }
+        Seen { common, key: self.key.clone(), changed: None, documents, rows: None }
     }
+}
+
+/// What stands in an event.
+enum Member<'a> {
+    Value(&'a Value),
+    /// A row as jsonb; empty: there is none.
+    Row(&'a [u8]),
+}
+
+/// The rows as jsonb; None where it is left to PostgreSQL to read their text.
+fn rows_as_jsonb(rules: &Rules, change: &Change, documents: &Documents) -> Option<[Vec<u8>; 2]> {
+    let is_ours = cfg!(target_endian = "little") && !rules.delicate && !documents.truncated;
+    let writer = rules.writer.as_ref().filter(|_| is_ours)?;
+    Some([change.new, change.old].map(|slot| match slot.is_null() {
+        true => Vec::new(),
+        // SAFETY: the slot holds a row of the table for which the writer was made.
+        false => unsafe { writer.write_jsonb(slot) },
+    }))
 }
 
 /// The primary key of the row, as it is after the change; null if the table has none.

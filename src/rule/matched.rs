@@ -2,6 +2,7 @@
 
 use super::cache::{DELETE, INSERT, Rule, Rules, TRUNCATE};
 use super::capture::{self, Change};
+use super::row_json::raw_datum_size;
 use super::{cause, pending};
 use crate::error::Result;
 use crate::event::trace;
@@ -23,6 +24,9 @@ pub(super) struct Documents {
     pub truncated: bool,
 }
 
+/// Both rows, in the words of `Kept`.
+pub const ALL: &str = r#"["new","old"]"#;
+
 /// The part of a payload that the matches of a statement have in common, and what it is good for.
 struct Common {
     round: u64,
@@ -31,7 +35,14 @@ struct Common {
     part: Option<pg_sys::Oid>,
     writer: pg_sys::Oid,
     truncated: bool,
-    text: Rc<str>,
+    told: Rc<Told>,
+}
+
+/// What all events of a statement say of it.
+pub(super) struct Told {
+    pub map: Map<String, Value>,
+    /// The same as JSON.
+    pub text: String,
 }
 
 thread_local! {
@@ -40,29 +51,63 @@ thread_local! {
 
 /// Gathers a job for each rule that matched.
 pub fn put(rules: &Rc<Rules>, hits: &[u32], change: &Change) -> Result<()> {
-    let Some(first) = hits.first().map(|hit| &rules.rules[*hit as usize]) else { return Ok(()) };
-    let (mut documents, failure) = documents(rules, first, change);
-    if let Some(failure) = failure {
-        capture::pass_over(rules, hits[0], failure)?;
-    }
+    let mut whole = None;
     for hit in hits {
         let rule = &rules.rules[*hit as usize];
-        let mut text = payload(rules, rule, change, &documents);
-        if text.len() > guc::max_payload_bytes() && !documents.truncated {
-            documents = key_only(change);
-            text = payload(rules, rule, change, &documents);
-        }
-        if rules.delicate && !documents.truncated {
-            // Rows with json in them may hold what jsonb refuses: then their keys.
-            if let Err(failure) = step::in_subtransaction(|| check_jsonb(&text)) {
-                capture::pass_over(rules, *hit, failure)?;
-                documents = key_only(change);
-                text = payload(rules, rule, change, &documents);
-            }
-        }
-        pending::add(rules, *hit, text)?;
+        let text = match part(rules, rule, change) {
+            Some(text) => text,
+            None => all(rules, *hit, change, &mut whole)?,
+        };
+        pending::add(rules, *hit, text.into())?;
     }
     Ok(())
+}
+
+/// What is done when only a part of the rows is needed, and not too large.
+fn part(rules: &Rc<Rules>, rule: &Rule, change: &Change) -> Option<String> {
+    let limit = guc::max_payload_bytes();
+    let kept = rule.kept(rules)?;
+    let [new, old] = kept.rows(change, limit)?;
+    let event = common(rules, change, false);
+    let text = payload(rule, &kept.words, &event.text, &new, &old);
+    (text.len() <= limit).then_some(text)
+}
+
+/// The same with the rows as they are, which the rules that match have in common.
+fn all(
+    rules: &Rc<Rules>,
+    hit: u32,
+    change: &Change,
+    whole: &mut Option<Documents>,
+) -> Result<String> {
+    let rule = &rules.rules[hit as usize];
+    let mut documents = match whole.take() {
+        Some(documents) => documents,
+        None => {
+            let (documents, failure) = documents(rules, rule, change);
+            failure.map_or(Ok(()), |failure| capture::pass_over(rules, hit, failure))?;
+            documents
+        }
+    };
+    let make = |documents: &Documents| {
+        let event = common(rules, change, documents.truncated);
+        payload(rule, ALL, &event.text, &documents.new, &documents.old)
+    };
+    let mut text = make(&documents);
+    if text.len() > guc::max_payload_bytes() && !documents.truncated {
+        documents = key_only(change);
+        text = make(&documents);
+    }
+    if rules.delicate && !documents.truncated {
+        // Rows with json in them may hold what jsonb refuses: then their keys.
+        if let Err(failure) = step::in_subtransaction(|| check_jsonb(&text)) {
+            capture::pass_over(rules, hit, failure)?;
+            documents = key_only(change);
+            text = make(&documents);
+        }
+    }
+    *whole = Some(documents);
+    Ok(text)
 }
 
 /// The rows as JSON, or only their keys with the reason why.
@@ -104,19 +149,6 @@ fn raw_size(slot: *mut pg_sys::TupleTableSlot) -> usize {
             .filter(|i| attributes[*i].attlen == -1 && !*(*slot).tts_isnull.add(*i))
             .map(|i| raw_datum_size(*(*slot).tts_values.add(i)))
             .sum()
-    }
-}
-
-/// Only values that are stored elsewhere or compressed need a call to learn their size.
-unsafe fn raw_datum_size(datum: pg_sys::Datum) -> usize {
-    // SAFETY: the caller passes a varlena.
-    unsafe {
-        let value = datum.cast_mut_ptr::<pg_sys::varlena>().cast_const();
-        if pgrx::varlena::varatt_is_1b_e(value) || pgrx::varlena::varatt_is_4b_c(value) {
-            pg_sys::toast_raw_datum_size(datum)
-        } else {
-            pgrx::varlena::varsize_any(value)
-        }
     }
 }
 
@@ -191,25 +223,23 @@ pub(super) fn key_of(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSl
     Value::Object(key)
 }
 
-/// What the executor is given.
-fn payload(rules: &Rc<Rules>, rule: &Rule, change: &Change, documents: &Documents) -> String {
-    let event = common(rules, change, documents.truncated);
-    let mut text =
-        String::with_capacity(documents.new.len() + documents.old.len() + event.len() + 96);
+/// What the executor is given. `kept` says how much of the rows is there, and is asked when another
+/// version of the rule is in force by then.
+fn payload(rule: &Rule, kept: &str, event: &str, new: &str, old: &str) -> String {
+    let mut text = String::with_capacity(new.len() + old.len() + event.len() + kept.len() + 128);
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "{{\"rule\":\"{}\",\"depth\":{},\"event\":{event},\"new\":{},\"old\":{}}}",
+        "{{\"rule\":\"{}\",\"version\":{},\"kept\":{kept},\"depth\":{},\"event\":{event},\"new\":{new},\"old\":{old}}}",
         rule.id,
+        rule.version,
         cause::depth() + 1,
-        documents.new,
-        documents.old
     );
     text
 }
 
 /// The change as rules' actions see it in `event`; the same for all rows of a statement.
-pub(super) fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<str> {
+pub(super) fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<Told> {
     let (round, writer) = (pending::round(), pg::current_user());
     let set = Rc::as_ptr(rules) as usize;
     let Change { operation, part, .. } = *change;
@@ -222,18 +252,21 @@ pub(super) fn common(rules: &Rc<Rules>, change: &Change, truncated: bool) -> Rc<
             && kept.writer == writer
             && kept.truncated == truncated
         {
-            return kept.text.clone();
+            return kept.told.clone();
         }
         let name = pg::role_name(writer);
         let mut event = envelope(rules, operation, change.partition(rules), name.as_deref());
         if truncated {
             event.insert("truncated".into(), json!(true));
         }
-        let text: Rc<str> = Value::Object(event).to_string().into();
+        let mut map = Value::Object(event);
+        let text = map.to_string();
+        let map = map.as_object_mut().map(std::mem::take).unwrap_or_default();
+        let told = Rc::new(Told { map, text });
         let rules = set;
         *kept =
-            Some(Common { round, rules, operation, part, writer, truncated, text: text.clone() });
-        text
+            Some(Common { round, rules, operation, part, writer, truncated, told: told.clone() });
+        told
     })
 }
 

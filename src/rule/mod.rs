@@ -27,6 +27,7 @@ pub mod fired;
 pub mod follow;
 pub mod index;
 pub mod inline;
+pub mod kept;
 pub mod look;
 pub mod matched;
 pub mod membership;

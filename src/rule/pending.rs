@@ -9,19 +9,42 @@ use super::cache::{Rule, Rules};
 use super::cause;
 use crate::error::Result;
 use crate::queue::bulk::Bulk;
-use crate::spi::{Own, as_extension};
+use crate::spi::as_extension;
 use crate::trigger::tell::Teller;
 use crate::{event, pg};
 use pgrx::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::rc::Rc;
 use uuid::Uuid;
 
 /// Written when there are so many, or so many bytes of them.
 const MANY: usize = 1_000;
 const LARGE: usize = 4 << 20;
+
+/// What a match is to tell.
+pub struct Payload {
+    /// JSON: what its job is given, or what the event of a trigger says.
+    pub text: String,
+    /// Where in it new and old are, if it is an event that has them.
+    pub rows: Option<[Range<usize>; 2]>,
+    /// The same as the inside of a jsonb value, where we can write that.
+    pub jsonb: Option<Vec<u8>>,
+}
+
+impl From<String> for Payload {
+    fn from(text: String) -> Payload {
+        Payload { text, rows: None, jsonb: None }
+    }
+}
+
+impl Payload {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.jsonb.as_ref().map_or(0, Vec::len)
+    }
+}
 
 /// The matches of one rule in one subtransaction.
 struct Group {
@@ -32,7 +55,7 @@ struct Group {
     cause: Option<Uuid>,
     depth: i32,
     ids: Vec<Uuid>,
-    payloads: Vec<String>,
+    payloads: Vec<Payload>,
 }
 
 /// What tells groups apart: the address of the set, the rule's number in it, the subtransaction and
@@ -53,17 +76,27 @@ impl Pending {
     /// The next id: those of a round follow each other, so that the matches of a statement are
     /// taken in their order.
     fn next_id(&mut self) -> Uuid {
-        /// The first bit of what is random in the last eight bytes: left free, so that counting
-        /// does not run over.
-        const FREE: u128 = 1 << 61;
         let next = match self.last {
-            Some(last) => last.as_u128() + 1,
-            None => Uuid::now_v7().as_u128() & !FREE,
+            Some(last) => Uuid::from_u128(last.as_u128() + 1),
+            None => first_id(),
         };
-        let next = Uuid::from_u128(next);
         self.last = Some(next);
         next
     }
+}
+
+/// An id after which others may be counted on.
+fn first_id() -> Uuid {
+    /// The first bit of what is random in the last eight bytes: left free, so that counting
+    /// does not run over.
+    const FREE: u128 = 1 << 61;
+    Uuid::from_u128(Uuid::now_v7().as_u128() & !FREE)
+}
+
+/// So many ids that follow each other.
+pub fn ids(count: usize) -> Vec<Uuid> {
+    let first = first_id().as_u128();
+    (0..count).map(|number| Uuid::from_u128(first + number as u128)).collect()
 }
 
 thread_local! {
@@ -85,9 +118,8 @@ pub fn is_any() -> bool {
     IS_ANY.get()
 }
 
-/// Gathers a match; `payload` is the JSON that its job is given, or that the event of a trigger
-/// tells.
-pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
+/// Gathers a match.
+pub fn add(rules: &Rc<Rules>, rule: u32, payload: Payload) -> Result<()> {
     register();
     // SAFETY: reads a process-local variable.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
@@ -95,7 +127,7 @@ pub fn add(rules: &Rc<Rules>, rule: u32, payload: String) -> Result<()> {
         let id = pending.next_id();
         let Pending { groups, places, count, bytes, .. } = pending;
         *count += 1;
-        *bytes += payload.len();
+        *bytes += payload.bytes();
         let (cause, depth) = (cause::rule(), cause::depth());
         let key = (Rc::as_ptr(rules) as usize, rule, subtransaction, cause, depth);
         let place = *places.entry(key).or_insert_with(|| {
@@ -128,7 +160,7 @@ pub fn write() -> Result<()> {
     if groups.is_empty() {
         return Ok(());
     }
-    as_extension(|own| groups.iter().try_for_each(|group| group.write(own)))
+    groups.iter().try_for_each(Group::write)
 }
 
 /// Takes out the groups that are wanted.
@@ -140,7 +172,7 @@ fn take(wanted: impl Fn(&Group) -> bool) -> Vec<Group> {
         pending.places.clear();
         pending.last = None;
         pending.count = left.iter().map(|group| group.ids.len()).sum();
-        pending.bytes = left.iter().flat_map(|group| &group.payloads).map(String::len).sum();
+        pending.bytes = left.iter().flat_map(|group| &group.payloads).map(Payload::bytes).sum();
         for (place, group) in left.iter().enumerate() {
             pending.places.insert(group.key(), place);
         }
@@ -161,7 +193,7 @@ impl Group {
     }
 
     /// Queues what a rule is to do, or records what a trigger saw.
-    fn write(&self, own: &Own) -> Result<()> {
+    fn write(&self) -> Result<()> {
         let rule = self.rule();
         let Some(firing) = &rule.firing else {
             let jobs = Bulk {
@@ -172,7 +204,8 @@ impl Group {
                 max_attempts: super::ATTEMPTS,
                 search_path: &rule.search_path.to_string_lossy(),
             };
-            return jobs.put(own, &self.ids, &self.payloads);
+            let payloads = self.payloads.iter().map(|payload| payload.text.as_str());
+            return jobs.put(&self.ids, payloads);
         };
         let seen = event::bulk::Seen {
             trigger: Teller { id: rule.id, name: &rule.name, owner: rule.owner },
@@ -180,7 +213,7 @@ impl Group {
             cause: self.cause,
             depth: self.depth,
         };
-        seen.record(own, &self.ids, &self.payloads)
+        as_extension(|own| seen.record(own, &self.ids, &self.payloads))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Doing what a rule says, for one match, in a session of its owner.
 
 use super::condition::Condition;
-use super::{cause, evaluate, fault, tally};
+use super::{cause, evaluate, fault, kept, tally};
 use crate::error::{Error, Failure, Result, shown};
 use crate::event::{self, Emission};
 use crate::notify::{self, Notification};
@@ -13,6 +13,7 @@ use crate::task::steer;
 use crate::workflow::{self, Start};
 use crate::{pg, report};
 use automate_core::rule::action::{self, Action, Moment, Rendered};
+use automate_core::rule::reads::{Reads, SIDES};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,10 +34,14 @@ struct Ready {
     /// Of a rule on events; a table's rule has been decided by its trigger.
     condition: Option<Condition>,
     actions: Vec<Action>,
+    /// What they read.
+    reads: Reads,
 }
 
 thread_local! {
     static READY: RefCell<HashMap<Uuid, Rc<Ready>>> = RefCell::new(HashMap::new());
+    /// Versions that are no longer in force.
+    static EARLIER: RefCell<HashMap<(Uuid, i32), Rc<Ready>>> = RefCell::new(HashMap::new());
 }
 
 /// Does the actions of a rule for one match, in a session of its owner.
@@ -53,20 +58,11 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     let Some(ready) = ready(id)? else {
         return Ok(Outcome::Succeeded(json!({"skipped": "the rule was dropped"})));
     };
-    let mut context = Map::new();
+    let in_force = ready.version;
+    let ready = fit_for(job, id, ready)?;
     let decided = job.payload["decided"].as_bool().unwrap_or(false);
     let event = &job.payload["event"];
-    context.insert("event".into(), if decided { event.clone() } else { event_of(event) });
-    for side in ["new", "old"] {
-        // A change of a table comes with its rows, the event of a trigger has them in its payload.
-        let row = match job.payload.get(side) {
-            Some(row) => row,
-            None => &event["payload"][side],
-        };
-        context.insert(side.into(), row.clone());
-    }
-    context.insert("rule".into(), json!(ready.name));
-    let context = Value::Object(context);
+    let context = context(job, &ready.name, decided);
     if let (Some(condition), false) = (&ready.condition, decided)
         && !condition.holds(&context["event"])?
     {
@@ -96,7 +92,27 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         tally::delay(trigger, event);
     }
     let done = ready.actions.iter().filter(|a| a.moment() == Moment::Commit).count();
-    Ok(Outcome::Succeeded(json!({"actions": done})))
+    Ok(Outcome::Succeeded(match ready.version == in_force {
+        true => json!({"actions": done}),
+        false => json!({"actions": done, "version": ready.version}),
+    }))
+}
+
+/// What actions see.
+fn context(job: &Job, name: &str, decided: bool) -> Value {
+    let mut context = Map::new();
+    let event = &job.payload["event"];
+    context.insert("event".into(), if decided { event.clone() } else { event_of(event) });
+    for side in SIDES {
+        // A change of a table comes with its rows, the event of a trigger has them in its payload.
+        let row = match job.payload.get(side) {
+            Some(row) => row,
+            None => &event["payload"][side],
+        };
+        context.insert(side.into(), row.clone());
+    }
+    context.insert("rule".into(), json!(name));
+    Value::Object(context)
 }
 
 /// Counts what a rule on events made of one, once for all attempts; a table's rules are counted by
@@ -132,7 +148,8 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             "SELECT version, name, on_table IS NULL,
                     CASE WHEN version <> $2 THEN coalesce(condition_sql, condition) END,
                     CASE WHEN version <> $2 THEN actions::pg_catalog.text END,
-                    CASE WHEN version <> $2 THEN conditions::pg_catalog.text END, on_trigger
+                    CASE WHEN version <> $2 THEN conditions::pg_catalog.text END, on_trigger,
+                    CASE WHEN version <> $2 THEN reads END
              FROM automate.rule WHERE id = $1 AND owner = $3",
             &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), version.into(), me.into()],
         )?;
@@ -147,17 +164,16 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             rows.get::<String>(0, 5),
             rows.get::<String>(0, 6),
             rows.get::<pgrx::Uuid>(0, 7).map(|id| Uuid::from_bytes(*id.as_bytes())),
+            kept::reads(rows.get(0, 8)),
         )))
     })?;
-    let Some((found, name, elsewhere, condition, actions, logic, trigger)) = row else {
+    let Some((found, name, elsewhere, condition, actions, logic, trigger, reads)) = row else {
         READY.with_borrow_mut(|all| all.remove(&id));
         return Ok(None);
     };
     if let Some(known) = known.filter(|known| known.version == found) {
         return Ok(Some(known));
     }
-    let actions: Value = serde_json::from_str(&actions.unwrap_or_default())
-        .map_err(|e| Error::Internal(e.to_string()))?;
     let made = Rc::new(Ready {
         version: found,
         name,
@@ -167,15 +183,65 @@ fn ready(id: Uuid) -> Result<Option<Rc<Ready>>> {
             true => Condition::read(condition, logic.as_deref())?,
             false => None,
         },
-        actions: action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))?,
+        actions: parse(&actions.unwrap_or_default())?,
+        reads,
     });
-    READY.with_borrow_mut(|all| {
-        if all.len() >= CACHE {
-            all.clear();
-        }
-        all.insert(id, made.clone());
-    });
+    READY.with_borrow_mut(|all| keep(all, id, &made));
     Ok(Some(made))
+}
+
+fn keep<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Rc<Ready>>, key: K, made: &Rc<Ready>) {
+    if all.len() >= CACHE {
+        all.clear();
+    }
+    all.insert(key, made.clone());
+}
+
+fn parse(actions: &str) -> Result<Vec<Action>> {
+    let actions: Value =
+        serde_json::from_str(actions).map_err(|e| Error::Internal(e.to_string()))?;
+    action::parse(&actions).map_err(|p| Error::problems("actions", &p, RULE.help))
+}
+
+/// The version that does a match: the one in force, so that a mended rule does what waits and what
+/// is tried again; but if that reads what the match did not keep, the version that matched.
+fn fit_for(job: &Job, id: Uuid, now: Rc<Ready>) -> Result<Rc<Ready>> {
+    let version = job.payload["version"].as_i64().and_then(|number| i32::try_from(number).ok());
+    let Some(version) = version.filter(|version| *version != now.version) else { return Ok(now) };
+    let words = job.payload["kept"].as_array().into_iter().flatten();
+    let kept = Reads::from_words(words.filter_map(|word| word.as_str().map(str::to_owned)));
+    // The change may have had no such row.
+    let has = |side: &str| {
+        let row = job.payload.get(side).unwrap_or(&job.payload["event"]["payload"][side]);
+        !row.is_null()
+    };
+    if now.reads.is_within(&kept, has) {
+        return Ok(now);
+    }
+    if let Some(known) = EARLIER.with_borrow(|all| all.get(&(id, version)).cloned()) {
+        return Ok(known);
+    }
+    let actions: Option<String> = as_extension(|own| {
+        own.one(
+            "SELECT (definition -> 'actions')::pg_catalog.text FROM automate.rule_version
+             WHERE rule = $1 AND version = $2",
+            &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), version.into()],
+        )
+    })?;
+    let actions = actions.ok_or_else(|| {
+        Error::Internal(format!("rule {} has lost its version {version}", shown(&now.name)))
+    })?;
+    let made = Rc::new(Ready {
+        version,
+        name: now.name.clone(),
+        hears: now.hears,
+        trigger: now.trigger,
+        condition: None,
+        actions: parse(&actions)?,
+        reads: kept,
+    });
+    EARLIER.with_borrow_mut(|all| keep(all, (id, version), &made));
+    Ok(made)
 }
 
 /// Does one action. `key` names it among all that are ever done, over every attempt.

@@ -5,6 +5,7 @@ use super::{cache, evaluate};
 use crate::error::Result;
 use crate::noun::RULE;
 use crate::spi::Own;
+use automate_core::rule::reads::Reads;
 use pgrx::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,17 +25,18 @@ pub fn refuse_duplicate(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<()>
 
 const STORE: &str = "INSERT INTO automate.rule AS r (id, name, description, owner, status, on_table, on_event, operations,
             condition, conditions, condition_sql, actions, priority, search_path, created_by,
-            columns, stop, valid_from, valid_until, on_error, on_trigger, timing, ruleset, version)
+            columns, stop, valid_from, valid_until, on_error, on_trigger, timing, ruleset, version, reads)
      VALUES ($1, $2, $3, $4, $5, $6::pg_catalog.oid, $7, $8, $9,
             $10::pg_catalog.text::pg_catalog.jsonb, $11, $12::pg_catalog.text::pg_catalog.jsonb, $13, $14, $15,
-            $16, $17, $18, $19, $20, $21, $22, $23, $24)
+            $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
      ON CONFLICT (id) DO UPDATE SET (description, status, operations, condition, conditions, condition_sql,
             actions, priority, search_path, columns, stop, valid_from, valid_until, on_error, timing, ruleset,
-            version, errors, last_error, last_error_at, updated_at)
+            version, reads, errors, last_error, last_error_at, updated_at)
           = (EXCLUDED.description, EXCLUDED.status, EXCLUDED.operations, EXCLUDED.condition,
             EXCLUDED.conditions, EXCLUDED.condition_sql, EXCLUDED.actions, EXCLUDED.priority,
             EXCLUDED.search_path, EXCLUDED.columns, EXCLUDED.stop, EXCLUDED.valid_from,
-            EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, EXCLUDED.version, 0, NULL, NULL, pg_catalog.now())";
+            EXCLUDED.valid_until, EXCLUDED.on_error, EXCLUDED.timing, EXCLUDED.ruleset, EXCLUDED.version,
+            EXCLUDED.reads, 0, NULL, NULL, pg_catalog.now())";
 
 /// Gives a table the trigger that rules of that timing want, or takes it away if none wants it. A
 /// table that has it, and still has such rules, is not looked at again: there may be thousands.
@@ -58,6 +60,16 @@ fn status(d: &Definition) -> &'static str {
         (true, _) => "draft",
         (false, true) => "active",
         (false, false) => "disabled",
+    }
+}
+
+/// What is to be kept of the rows for a rule.
+fn reads(d: &Definition) -> Reads {
+    match (d.on_table.is_some(), d.condition.is_some() || d.conditions.is_some()) {
+        (true, _) => Reads::of_change(&d.actions),
+        (false, false) => Reads::of_event(&d.actions),
+        // The condition is asked then, and may look at anything.
+        (false, true) => Reads::all(),
     }
 }
 
@@ -109,6 +121,7 @@ pub(super) fn store(
             d.timing.as_str().into(),
             checked.ruleset.map(key).into(),
             version.into(),
+            reads(d).words().into(),
         ],
     )?;
     if let Some(relid) = relid {

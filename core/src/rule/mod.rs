@@ -6,6 +6,7 @@ mod compare;
 pub mod jsonlogic;
 pub mod logic;
 mod operand;
+pub mod reads;
 mod rename;
 mod request;
 mod sql;
