@@ -51,6 +51,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             housekeep::ROUND.iter().for_each(|step| keep(*step));
         }
         fire_tasks();
+        let backfills = go_on_with_backfills();
         let wait = match process::transaction(|| look(&me, &mut pool).unwrap_or_else(|e| e.raise()))
         {
             Ok(wait) => wait,
@@ -60,7 +61,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
                 1000
             }
         };
-        let wait = wait.min(pool.supervise());
+        let wait = wait.min(pool.supervise()).min(backfills.unwrap_or(SAFETY_WAKE_MS));
         me.slot.set_state(State::Idle);
         process::report(None);
         process::report_statistics();
@@ -81,7 +82,8 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         me.slot.set_paused(mark, paused);
         if paused {
             pool.want(Vec::new(), &[], false);
-            return Ok(SAFETY_WAKE_MS);
+            // What runs already can be cancelled all the same.
+            return Ok(task::cancel::press(own)?.unwrap_or(SAFETY_WAKE_MS));
         }
         queue::lease::free_orphans(own)?;
         let due_ms = [
@@ -125,6 +127,21 @@ fn fire_tasks() {
             Err(failure) => return log!("pg_automate cannot run tasks: {}", failure.text()),
         }
     }
+}
+
+/// Makes the next runs of backfills; answers when to look again.
+fn go_on_with_backfills() -> Option<i64> {
+    let some = || {
+        as_extension(|own| {
+            own.plan_for_queue();
+            let paused = guc::paused() || instance::is_paused(own)?;
+            if paused { Ok(None) } else { task::backfill::go_on(own) }
+        })
+    };
+    process::transaction(|| some().unwrap_or_else(|e| e.raise())).unwrap_or_else(|failure| {
+        log!("pg_automate cannot go on with backfills: {}", failure.text());
+        None
+    })
 }
 
 /// One piece of housekeeping in a transaction of its own; its failure is logged, and the next one
