@@ -111,8 +111,8 @@ def test_scheduled_runs_neither_wait_nor_are_skipped(db: Database) -> None:
         "INSERT INTO log SELECT current_setting('x.none', true) FROM pg_advisory_xact_lock_shared(7)",
         "* * * * * *", "overlap => 'skip'",
     )
+    db.wait_until("SELECT count(*) >= 1 FROM automate.task_runs WHERE status = 'running'")
     db.execute("SELECT automate.pause_task('t')")
-    db.wait_until("SELECT count(*) >= 1 FROM automate.task_runs WHERE status IN ('running', 'queued')")
     db.execute("SELECT automate.cancel_task_run('t')")
     idle(db)
     id_ = backfill(db, "t", "now() - interval '20 minutes'", "now() - interval '19 minutes'")
@@ -212,6 +212,41 @@ def test_bad_requests(db: Database) -> None:
     # Within its validity only.
     schedule(db, "v", "SELECT 1", "0 * * * *", f"enabled => false, valid_from => {DAY} + interval '5 hours'")
     assert completed(db, backfill(db, "v", DAY, f"{DAY} + interval '6 hours'")) == (2, 0, 2)
+
+
+def test_nobody_who_holds_a_task_holds_up_the_others(db: Database) -> None:
+    schedule(db, "held", "SELECT 1")
+    schedule(db, "free", "SELECT 1")
+    until = f"{DAY} + interval '1 hour'"
+    with db.connect(autocommit=False) as other:
+        held = backfill(db, "held", DAY, until)
+        completed(db, held)
+        other.execute("SELECT automate.alter_task('held', priority => 1)")
+        db.execute("UPDATE automate.task_run SET status = 'failed', error = 'x'")
+        with db.connect() as third:
+            third.execute("SET statement_timeout = '100 ms'")
+            with pytest.raises(errors.QueryCanceled):
+                backfill(third, "held", DAY, until)
+        # As if it had been asked for just before the other session took the task.
+        db.execute("UPDATE automate.task_backfill SET status = 'running', finished_at = NULL, next_at = from_at, kept = 0, succeeded = NULL, failed = NULL")
+        assert completed(db, backfill(db, "free", DAY, until)) == (2, 0, 2)
+        assert db.rows("SELECT status, done, failed FROM automate.task_backfill_progress WHERE id = %s", [held]) == [("running", 0, 2)]
+        other.rollback()
+    db.wait_until("SELECT status = 'completed' FROM automate.task_backfill WHERE id = %s", [held])
+    assert db.rows("SELECT DISTINCT status FROM automate.task_run") == [("succeeded",)]
+
+
+def test_what_cannot_go_on_says_why(db: Database) -> None:
+    schedule(db, "t", "SELECT 1")
+    schedule(db, "good", "SELECT 1")
+    db.execute("SELECT automate.pause('test')")
+    bad, good = (backfill(db, name, DAY, f"{DAY} + interval '1 hour'") for name in ("t", "good"))
+    db.execute("""UPDATE automate.task_backfill SET schedule = '{"cron": "nonsense"}' WHERE id = %s""", [bad])
+    db.execute("SELECT automate.resume()")
+    completed(db, good)
+    db.wait_until("SELECT finished_at IS NOT NULL FROM automate.task_backfill WHERE id = %s", [bad])
+    status, error = db.rows("SELECT status, error FROM automate.task_backfill WHERE id = %s", [bad])[0]
+    assert status == "failed" and "nonsense" in error
 
 
 def test_a_failed_workflow_starts_anew(db: Database) -> None:

@@ -367,6 +367,55 @@ def test_replace_lets_the_later_run_begin(db: Database) -> None:
     idle(db)
 
 
+def goes_on(db: Database, name: str, started: str) -> None:
+    """The run of a task is open for as long as what it has started."""
+    db.execute(
+        """UPDATE automate.task_run SET status = 'running', started = %s, finished_at = NULL
+        WHERE task = (SELECT id FROM automate.task WHERE name = %s)""",
+        [started, name],
+    )
+
+
+def test_cancel_what_a_run_has_started(db: Database) -> None:
+    db.execute("""SELECT automate.create_workflow('w', '{"do": [{"s": {"wait": {"hours": 1}}}]}')""")
+    db.execute("SELECT automate.schedule_task('w', 'workflow', %s, 'w')", [YEARLY])
+    db.execute("SELECT automate.execute_task('w')")
+    run = db.wait_until("SELECT id FROM automate.run WHERE status = 'waiting'")
+    goes_on(db, "w", run)
+    assert db.one("SELECT automate.cancel_task_run('w')") == 1
+    db.wait_until("SELECT status = 'cancelled' FROM automate.run WHERE id = %s", [run])
+
+
+def report(db: Database, query: str) -> None:
+    db.execute(
+        "SELECT automate.create_report('r', %s)",
+        ['{"title": "t", "datasets": {"d": {"sql": "%s"}}, "layout": [{"table": {"data": "d"}}]}' % query],
+    )
+    db.execute("SELECT automate.schedule_task('r', 'report', %s, 'r')", [YEARLY])
+    db.execute("SELECT automate.execute_task('r')")
+
+
+def test_cancel_a_report_that_is_rendered(db: Database) -> None:
+    report(db, "SELECT pg_sleep(3600)")
+    run = db.wait_until("SELECT p.id FROM automate.report_run AS p JOIN automate.activity AS a ON a.job = p.job")
+    goes_on(db, "r", run)
+    db.execute("SELECT automate.cancel_task_run('r')")
+    error = db.wait_until("SELECT error FROM automate.report_run WHERE status = 'failed'")
+    assert error.startswith("57014")
+
+
+def test_cancel_a_report_that_waits(db: Database) -> None:
+    report(db, "SELECT 1 AS a")
+    idle(db)
+    db.execute("SELECT automate.pause('test')")
+    run = db.one("SELECT automate.run_report('r')")
+    goes_on(db, "r", run)
+    db.execute("SELECT automate.cancel_task_run('r')")
+    assert db.wait_until("SELECT error FROM automate.report_run WHERE status = 'failed'") == "cancelled: by postgres"
+    assert runs_of(db, "r") == [("cancelled", "cancelled: by postgres")]
+    assert db.one("SELECT count(*) FROM automate.job") == 0
+
+
 def test_bad_requests_to_cancel(db: Database) -> None:
     schedule(db, "tame")
     diag = refused(db, errors.UndefinedObject, "SELECT automate.cancel_task_run('tamr')")
@@ -393,4 +442,4 @@ def test_the_examples_of_the_document_run(db: Database, role: Role) -> None:
     # The run that was cancelled may have been quicker.
     by_hand = db.one("SELECT count(*) FROM automate.task_runs WHERE cause = 'manual' AND status = 'succeeded'")
     assert session.execute("SELECT count(*) FROM rollup").fetchone() == (7 + by_hand,)
-    assert [row[0] for row in answers[-1]] == ["create", "alter", "pause", "resume"]
+    assert [row[0] for row in answers[-1]] == ["create", "alter", "alter", "pause", "resume"]

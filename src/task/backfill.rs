@@ -14,6 +14,7 @@ use automate_core::schedule::Schedule;
 use automate_core::task::{Missed, Overlap};
 use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
@@ -149,6 +150,7 @@ struct Open {
 }
 
 /// For the coordinator: makes the next runs, and closes what is over; answers when to look again.
+/// Nobody who has locked a task or a run holds it up for long.
 pub fn go_on(own: &Own) -> Result<Option<i64>> {
     let rows = own.run(
         "SELECT b.id, b.task, b.next_at, b.until_at, b.schedule::text, b.time_zone,
@@ -159,9 +161,9 @@ pub fn go_on(own: &Own) -> Result<Option<i64>> {
         &[],
     )?;
     if rows.is_empty() {
-        // What somebody has locked is looked at again when they commit, or with the next look.
         return Ok(None);
     }
+    pg::set_local(c"lock_timeout", c"100ms");
     let instant = |row, column| {
         rows.get::<TimestampWithTimeZone>(row, column).and_then(|at| when::from_us(at.into()))
     };
@@ -183,8 +185,10 @@ pub fn go_on(own: &Own) -> Result<Option<i64>> {
         .collect();
     for backfill in &open {
         let made = step::in_subtransaction(|| backfill.advance(own).unwrap_or_else(|e| e.raise()));
-        if let Err(failure) = made {
-            backfill.fail(own, &failure)?;
+        match made {
+            Ok(()) => {}
+            Err(failure) if failure.stops() || failure.code == ERRCODE_LOCK_NOT_AVAILABLE => {}
+            Err(failure) => backfill.fail(own, &failure)?,
         }
     }
     Ok(Some(AGAIN_MS))
@@ -195,7 +199,11 @@ impl Open {
         let Some(next) = self.next else {
             return if self.open == 0 { self.close(own) } else { Ok(()) };
         };
-        let rows = own.run(tasks!("WHERE t.id = $1"), &[key(self.task).into()])?;
+        let rows = own
+            .run(tasks!("WHERE t.id = $1 FOR UPDATE OF t SKIP LOCKED"), &[key(self.task).into()])?;
+        if rows.is_empty() {
+            return Ok(());
+        }
         let task = Task::read(&rows, 0)?;
         let most = if task.overlap == Overlap::Allow { TOGETHER } else { IN_TURN };
         // A few at a time cost as much to make as many.

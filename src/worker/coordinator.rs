@@ -51,7 +51,6 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             housekeep::ROUND.iter().for_each(|step| keep(*step));
         }
         fire_tasks();
-        let backfills = go_on_with_backfills();
         let wait = match process::transaction(|| look(&me, &mut pool).unwrap_or_else(|e| e.raise()))
         {
             Ok(wait) => wait,
@@ -61,7 +60,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
                 1000
             }
         };
-        let wait = wait.min(pool.supervise()).min(backfills.unwrap_or(SAFETY_WAKE_MS));
+        let wait = wait.min(pool.supervise());
         me.slot.set_state(State::Idle);
         process::report(None);
         process::report_statistics();
@@ -88,6 +87,7 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         queue::lease::free_orphans(own)?;
         let due_ms = [
             task::fire::due_in(own)?,
+            task::backfill::go_on(own)?,
             task::cancel::press(own)?,
             trigger::fire::fire_due(own)?,
             trigger::due::queue_due(own)?,
@@ -127,21 +127,6 @@ fn fire_tasks() {
             Err(failure) => return log!("pg_automate cannot run tasks: {}", failure.text()),
         }
     }
-}
-
-/// Makes the next runs of backfills; answers when to look again.
-fn go_on_with_backfills() -> Option<i64> {
-    let some = || {
-        as_extension(|own| {
-            own.plan_for_queue();
-            let paused = guc::paused() || instance::is_paused(own)?;
-            if paused { Ok(None) } else { task::backfill::go_on(own) }
-        })
-    };
-    process::transaction(|| some().unwrap_or_else(|e| e.raise())).unwrap_or_else(|failure| {
-        log!("pg_automate cannot go on with backfills: {}", failure.text());
-        None
-    })
 }
 
 /// One piece of housekeeping in a transaction of its own; its failure is logged, and the next one
