@@ -55,12 +55,10 @@ CREATE TABLE automate.task_backfill (
     created_by  regrole NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     finished_at timestamptz,
-    CONSTRAINT task_backfill_status CHECK (CASE status
-        WHEN 'running' THEN finished_at IS NULL
-        WHEN 'completed' THEN finished_at IS NOT NULL AND next_at IS NULL
-        WHEN 'cancelled' THEN next_at IS NULL
-        WHEN 'failed' THEN next_at IS NULL AND error IS NOT NULL
-        ELSE false END)
+    CONSTRAINT task_backfill_status CHECK (
+        (status OPERATOR(pg_catalog.=) 'running' AND finished_at IS NULL)
+        OR (status OPERATOR(pg_catalog.=) 'completed' AND finished_at IS NOT NULL AND next_at IS NULL)
+        OR (status OPERATOR(pg_catalog.=) ANY (ARRAY['cancelled', 'failed']) AND next_at IS NULL AND error IS NOT NULL))
 );
 CREATE INDEX task_backfill_open ON automate.task_backfill (id) WHERE finished_at IS NULL;
 CREATE INDEX task_backfill_task ON automate.task_backfill (task);
