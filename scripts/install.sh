@@ -33,12 +33,23 @@ put() {
   mv "$2.new" "$2"
 }
 
+# pg_cron, if it is installed: a test takes over its jobs.
+copy_pg_cron() {
+  local lib=lib/postgresql/$PG_MAJOR/lib extension=share/postgresql/$PG_MAJOR/extension file
+  [ -e "/usr/$lib/pg_cron.so" ] || return 0
+  put "/usr/$lib/pg_cron.so" "$prefix/$lib/pg_cron.so" 755
+  for file in "/usr/$extension"/pg_cron*; do
+    put "$file" "$prefix/$extension/${file##*/}" 644
+  done
+}
+
 mkdir -p "$PG_AUTOMATE_CACHE" "$PGRX_HOME"
 if [ ! -e "$PGRX_HOME/config.toml" ]; then
   printf '[configs]\npg%s = "%s"\n' "$PG_MAJOR" "$SYSTEM_PG_CONFIG" >"$PGRX_HOME/config.toml"
 fi
 
 copy_tree
+copy_pg_cron
 say "building the extension ($profile)"
 cd "$ROOT"
 cargo build --profile "$profile" --lib --package pg_automate

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says nothing when nothing is: scripts/setup.sh [--bench] [--cargo-pgrx]
+# Installs what is missing, and says nothing when nothing is: scripts/setup.sh [--bench] [--cron] [--cargo-pgrx]
 #
 #   --bench       also nginx, the web server of the benchmarks
+#   --cron        also pg_cron, whose jobs a test takes over
 #   --cargo-pgrx  also cargo-pgrx, for `cargo pgrx run` and the like; the build does without it
 #
 # Works as root, or as a user with sudo. Debian packages go where apt puts them; everything else
@@ -11,12 +12,14 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 bench=false
+cron=false
 cargo_pgrx=false
 for option in "$@"; do
   case $option in
     --bench) bench=true ;;
+    --cron) cron=true ;;
     --cargo-pgrx) cargo_pgrx=true ;;
-    *) die "unknown option \"$option\"" "known options: --bench, --cargo-pgrx" ;;
+    *) die "unknown option \"$option\"" "known options: --bench, --cron, --cargo-pgrx" ;;
   esac
 done
 
@@ -57,6 +60,7 @@ packages=(
   pkg-config shellcheck ca-certificates
 )
 if $bench; then packages+=(nginx-light); fi
+if $cron; then packages+=("postgresql-$PG_MAJOR-cron"); fi
 # A Python of the user's own is fine if it can make environments.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 

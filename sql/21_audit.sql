@@ -18,14 +18,14 @@ CREATE TABLE automate.audit (
 CREATE INDEX audit_object ON automate.audit (object, id);
 SELECT pg_catalog.pg_extension_config_dump('automate.audit', '');
 COMMENT ON TABLE automate.audit IS
-'Every change of a definition, written in the transaction that makes it and kept for automate.audit_retention, also when the thing itself is gone. For rules: automate.rule_audit.';
+'Every change of a definition, written in the transaction that makes it and kept for automate.audit_retention, also when the thing itself is gone. For rules: automate.rule_audit; for tasks: automate.task_audit.';
 COMMENT ON COLUMN automate.audit.id IS 'uuid v7: in the order in which the changes were made.';
 COMMENT ON COLUMN automate.audit.at IS 'When it was changed.';
 COMMENT ON COLUMN automate.audit.kind IS 'What kind of thing: the name of its table in the schema automate, such as rule.';
 COMMENT ON COLUMN automate.audit.object IS 'Its id there.';
 COMMENT ON COLUMN automate.audit.name IS 'Its name.';
 COMMENT ON COLUMN automate.audit.owner IS 'Its owner, who sees the entry.';
-COMMENT ON COLUMN automate.audit.action IS 'What was done: create, alter, draft, publish, rollback, import, enable, disable, drop, add test, drop test, follow (it was rewritten after a change of what it mentions) or broken (by the server).';
+COMMENT ON COLUMN automate.audit.action IS 'What was done: create, alter, draft, publish, rollback, import, enable, disable, pause, resume, drop, add test, drop test, follow (it was rewritten after a change of what it mentions) or broken (by the server).';
 COMMENT ON COLUMN automate.audit.by_role IS 'Role with whose rights it was done; empty: the server did it by itself.';
 COMMENT ON COLUMN automate.audit.by_session IS 'Role that had logged in.';
 COMMENT ON COLUMN automate.audit.application IS 'application_name of the session.';

@@ -144,7 +144,7 @@ COMMENT ON COLUMN automate.task_run.finished_at IS 'When it was over, or was ski
 COMMENT ON COLUMN automate.task_run.lateness IS 'How long after due_at its last attempt began.';
 COMMENT ON COLUMN automate.task_run.attempts IS 'Attempts made.';
 COMMENT ON COLUMN automate.task_run.rows IS 'Rows that its last statement answered or changed.';
-COMMENT ON COLUMN automate.task_run.error IS 'Why it failed or was cancelled: SQLSTATE, message, DETAIL and HINT. Of skipped ones: missed (too late, or a later one ran for it), overlap (the last run was not done), paused, no login (the owner may not log in), upstream (a task that it depends on failed).';
+COMMENT ON COLUMN automate.task_run.error IS 'Why it failed (SQLSTATE, message, DETAIL and HINT) or was cancelled (by whom, and the reason given). Of skipped ones: missed (too late, or a later one ran for it), overlap (the last run was not done), paused, altered (the schedule was changed before it ran), no login (the owner may not log in), upstream (a task that it depends on failed).';
 COMMENT ON COLUMN automate.task_run.output IS 'What it answered: notices and the first rows, up to 8 kB.';
 COMMENT ON COLUMN automate.task_run.cause IS 'schedule, manual (automate.execute_task), trigger or backfill.';
 COMMENT ON COLUMN automate.task_run.through IS 'The last of the instants skipped in a row.';

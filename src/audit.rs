@@ -81,6 +81,12 @@ pub static DECISION_TABLE: Kind = kind!(
           FROM automate.decision_version AS v WHERE v.decision_table = t.id AND v.version = t.version)"
 );
 pub static RULESET: Kind = kind!("ruleset", "");
+pub static TASK: Kind = kind!(
+    "task",
+    " - '{next_run_at,last_run_at,run_count,status_reason,on_trigger}'::text[] || jsonb_build_object('depends_on',
+        (SELECT jsonb_agg(u.name ORDER BY u.name) FROM automate.task_dependency AS d
+         JOIN automate.task AS u ON u.id = d.upstream WHERE d.task = t.id))"
+);
 pub static TRIGGER: Kind = kind!("trigger", "");
 
 /// Makes a change of one thing and writes an entry of it: what there was, and what there is.

@@ -15,6 +15,10 @@ pub mod c {
         pub fn die(signal: c_int);
         /// SIGHUP: read the configuration again at the next safe point.
         pub fn SignalHandlerForConfigReload(signal: c_int);
+        /// SIGINT: cancel the statement at the next safe point, as in a client backend.
+        pub fn StatementCancelHandler(signal: c_int);
+        /// The system's: sends a signal to a process.
+        pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn enable_timeout_after(id: c_int, delay_ms: c_int);
         pub fn enable_timeout_at(id: c_int, end: pg_sys::TimestampTz);
         pub fn get_timeout_active(id: c_int) -> bool;

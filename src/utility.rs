@@ -218,12 +218,9 @@ fn make_way(db: pg_sys::Oid) {
 
 /// SIGTERM, as pg_terminate_backend sends it.
 fn terminate(pid: i32) {
-    unsafe extern "C" {
-        fn kill(pid: i32, signal: i32) -> i32;
-    }
     if pid > 0 {
         // SAFETY: signals a process of ours whose pid the registry holds; a stale one is answered by ESRCH.
-        unsafe { kill(pid, pg_sys::SIGTERM as i32) };
+        unsafe { pg::c::kill(pid, pg_sys::SIGTERM as i32) };
     }
 }
 

@@ -107,6 +107,11 @@ impl Args {
         self.value::<TimestampWithTimeZone>(index)
     }
 
+    /// An instant that must be given.
+    pub fn need_timestamp(&self, index: usize, name: &str) -> Result<TimestampWithTimeZone> {
+        self.timestamp(index).ok_or_else(|| self.missing(index, name))
+    }
+
     /// An interval as milliseconds; months count 30 days, as in PostgreSQL's EXTRACT(epoch).
     pub fn interval_ms(&self, index: usize, name: &str) -> Result<Option<i32>> {
         let Some(interval) = self.value::<Interval>(index) else { return Ok(None) };

@@ -92,6 +92,8 @@ pub struct Slot {
     since: AtomicI64,
     entered: AtomicI64,
     job: [AtomicU64; 2],
+    /// The job that somebody wants to be cancelled.
+    cancel: [AtomicU64; 2],
     /// Coordinators only: the last bit is set while nothing is to be claimed in the database, the
     /// others count how often it was paused.
     paused: AtomicU64,
@@ -112,6 +114,7 @@ impl Slot {
             since: AtomicI64::new(0),
             entered: AtomicI64::new(0),
             job: [const { AtomicU64::new(0) }; 2],
+            cancel: [const { AtomicU64::new(0) }; 2],
             paused: AtomicU64::new(1),
             absent: AtomicBool::new(false),
         }
@@ -157,6 +160,19 @@ impl Slot {
         let (high, low) = job.map_or((0, 0), |j| j.as_u64_pair());
         self.job[0].store(high, Relaxed);
         self.job[1].store(low, Relaxed);
+    }
+
+    /// Names the job that is to be cancelled, if it is still being done.
+    pub fn ask_to_cancel(&self, job: uuid::Uuid) {
+        let (high, low) = job.as_u64_pair();
+        self.cancel[0].store(high, Relaxed);
+        self.cancel[1].store(low, Release);
+    }
+
+    /// True when the job it does now is to be cancelled. In signal handlers, too.
+    pub fn is_asked_to_cancel(&self) -> bool {
+        let same = |part: usize| self.cancel[part].load(Acquire) == self.job[part].load(Acquire);
+        same(0) && same(1)
     }
 
     pub fn set_state(&self, state: State) {

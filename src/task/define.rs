@@ -6,7 +6,7 @@ use crate::error::{Error, Result, shown};
 use crate::noun::{TASK, TRIGGER};
 use crate::queue::claim::to_uuids;
 use crate::spi::{Own, as_extension};
-use crate::{access, wake};
+use crate::{access, audit, wake};
 use automate_core::task::{Misfire, Overlap};
 use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
@@ -45,17 +45,35 @@ pub struct NewTask {
 }
 
 /// When a task runs.
-struct Due {
-    schedule: Value,
-    zone: String,
-    next: Option<TimestampWithTimeZone>,
-    trigger: Option<Uuid>,
+pub(super) struct Due {
+    pub schedule: Value,
+    pub zone: String,
+    pub next: Option<TimestampWithTimeZone>,
+    pub trigger: Option<Uuid>,
+}
+
+/// What the checks of a definition found out.
+pub(super) struct Checked {
+    due: Due,
+    top_level: bool,
 }
 
 impl NewTask {
     /// Checks and stores it; returns its id.
     pub fn create(&self) -> Result<Uuid> {
         let owner = access::require_owner()?;
+        let checked = self.check(owner)?;
+        as_extension(|own| self.put(own, owner, (owner, "create"), &checked))
+    }
+
+    /// Says what is wrong with it, with the rights in force, which are those of the owner.
+    pub(super) fn check(&self, owner: pg_sys::Oid) -> Result<Checked> {
+        self.check_words()?;
+        Ok(Checked { due: self.due(owner)?, top_level: self.check_command()? })
+    }
+
+    /// What can be said of it without looking at the database.
+    pub(super) fn check_words(&self) -> Result<()> {
         access::check_name("task", &self.name)?;
         one_of("task_type", &self.task_type, &TYPES)?;
         if Misfire::parse(&self.misfire).is_none() {
@@ -67,27 +85,29 @@ impl NewTask {
             let meaning = "It counts the attempts after the first one that fails.";
             return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
         }
-        let due = self.due(owner)?;
-        let top_level = self.check_command()?;
-        as_extension(|own| {
-            self.check_target(own, owner)?;
-            let upstream = self.upstream(own, owner)?;
-            let id = self.store(own, owner, &due, top_level)?;
-            own.run(
-                "INSERT INTO automate.task_dependency (task, upstream, owner)
-                 SELECT $1, u, $3 FROM unnest($2) AS u ON CONFLICT DO NOTHING",
-                &[
-                    pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
-                    to_uuids(&upstream).into(),
-                    owner.into(),
-                ],
-            )?;
-            Ok(id)
-        })
+        Ok(())
+    }
+
+    /// Stores it as the task of an owner; returns its id.
+    pub(super) fn put(
+        &self,
+        own: &Own,
+        owner: pg_sys::Oid,
+        by: (pg_sys::Oid, &'static str),
+        checked: &Checked,
+    ) -> Result<Uuid> {
+        self.check_target(own, owner)?;
+        let upstream = upstream(own, owner, &self.depends_on)?;
+        let id = Uuid::now_v7();
+        audit::around(own, &audit::TASK, by, id, || {
+            self.store(own, (id, owner), by.0, checked)?;
+            set_upstream(own, id, owner, &upstream)
+        })?;
+        Ok(id)
     }
 
     /// When it runs: by the clock, or when a trigger fires.
-    fn due(&self, owner: pg_sys::Oid) -> Result<Due> {
+    pub(super) fn due(&self, owner: pg_sys::Oid) -> Result<Due> {
         let zone = when::zone_name(self.time_zone.as_deref())?;
         if let Some(name) = when::trigger_name(&self.schedule)? {
             let trigger = as_extension(|own| TRIGGER.id(own, owner, &name))?;
@@ -134,13 +154,13 @@ impl NewTask {
         Ok((from.map_or(now, |from| now.max(from - Duration::microseconds(1))), until))
     }
 
-    /// The tasks that it depends on.
-    fn upstream(&self, own: &Own, owner: pg_sys::Oid) -> Result<Vec<Uuid>> {
-        self.depends_on.iter().map(|name| TASK.id(own, owner, name)).collect()
-    }
-
-    fn store(&self, own: &Own, owner: pg_sys::Oid, due: &Due, top_level: bool) -> Result<Uuid> {
-        let id = Uuid::now_v7();
+    fn store(
+        &self,
+        own: &Own,
+        (id, owner): (Uuid, pg_sys::Oid),
+        by: pg_sys::Oid,
+        Checked { due, top_level }: &Checked,
+    ) -> Result<()> {
         let made = own.run(
             "INSERT INTO automate.task (id, name, description, owner, status, task_type, schedule, time_zone,
                     command, args, search_path, top_level, misfire, overlap, timeout_ms, retries, priority,
@@ -148,7 +168,7 @@ impl NewTask {
                     concurrency_key, on_upstream_failure, alert)
              VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN 'active' ELSE 'disabled' END, $6,
                     $7::pg_catalog.text::pg_catalog.jsonb, $8, $9, $10::pg_catalog.text::pg_catalog.jsonb,
-                    $11, $12, $13, $14, $15, $16, $17, $18, $19, $4, $20, $21, $22, $23, $24, $25,
+                    $11, $12, $13, $14, $15, $16, $17, $18, $19, $27, $20, $21, $22, $23, $24, $25,
                     $26::pg_catalog.text::pg_catalog.jsonb)
              ON CONFLICT (owner, name) DO NOTHING",
             &[
@@ -163,7 +183,7 @@ impl NewTask {
                 self.command.as_str().into(),
                 self.args.to_string().into(),
                 self.search_path.as_str().into(),
-                top_level.into(),
+                (*top_level).into(),
                 self.misfire.as_str().into(),
                 self.overlap.as_str().into(),
                 self.timeout_ms.into(),
@@ -178,16 +198,42 @@ impl NewTask {
                 self.concurrency_key.as_deref().into(),
                 self.on_upstream_failure.as_str().into(),
                 self.alert.as_ref().map(Value::to_string).into(),
+                by.into(),
             ],
         )?;
         if made.processed == 0 {
             return Err(TASK.duplicate(owner, &self.name).with_hint(
-                "Remove it with automate.unschedule_task first, or choose another name.",
+                "Change it with automate.alter_task, or choose another name; automate.unschedule_task removes it.",
             ));
         }
         wake::arm_coordinator();
-        Ok(id)
+        Ok(())
     }
+}
+
+/// The tasks of those names, for an owner whose task is to depend on them.
+pub(super) fn upstream(own: &Own, owner: pg_sys::Oid, names: &[String]) -> Result<Vec<Uuid>> {
+    names.iter().map(|name| TASK.id(own, owner, name)).collect()
+}
+
+/// A task depends on these and no others.
+pub(super) fn set_upstream(
+    own: &Own,
+    id: Uuid,
+    owner: pg_sys::Oid,
+    upstream: &[Uuid],
+) -> Result<()> {
+    let key = pgrx::Uuid::from_bytes(*id.as_bytes());
+    own.run(
+        "DELETE FROM automate.task_dependency WHERE task = $1 AND upstream <> ALL ($2)",
+        &[key.into(), to_uuids(upstream).into()],
+    )?;
+    own.run(
+        "INSERT INTO automate.task_dependency (task, upstream, owner)
+         SELECT $1, u, $3 FROM unnest($2) AS u ON CONFLICT DO NOTHING",
+        &[key.into(), to_uuids(upstream).into(), owner.into()],
+    )?;
+    Ok(())
 }
 
 fn one_of(what: &str, value: &str, known: &[&str]) -> Result<()> {

@@ -37,10 +37,20 @@ impl Ended {
         Some(Ended { error: Some(error.to_owned()), ..Ended::of(payload, status)? })
     }
 
+    /// Of a run that was cancelled before it had a job.
+    pub fn cancelled(task: Uuid, scheduled_at: String, error: String) -> Ended {
+        Ended { error: Some(error), ..Ended::at(task, scheduled_at, "cancelled") }
+    }
+
     fn of(payload: &Value, status: &'static str) -> Option<Ended> {
-        Some(Ended {
-            task: Uuid::parse_str(payload["task"].as_str()?).ok()?,
-            scheduled_at: payload["scheduled_at"].as_str()?.to_owned(),
+        let task = Uuid::parse_str(payload["task"].as_str()?).ok()?;
+        Some(Ended::at(task, payload["scheduled_at"].as_str()?.to_owned(), status))
+    }
+
+    fn at(task: Uuid, scheduled_at: String, status: &'static str) -> Ended {
+        Ended {
+            task,
+            scheduled_at,
             status,
             attempts: 0,
             started_us: None,
@@ -48,7 +58,7 @@ impl Ended {
             rows: None,
             output: None,
             started: None,
-        })
+        }
     }
 }
 
@@ -62,8 +72,8 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
         ended.iter().map(|e| e.started.map(|id| pgrx::Uuid::from_bytes(*id.as_bytes()))).collect();
     own.run(
         "UPDATE automate.task_run AS r
-         SET status = CASE WHEN d.status = 'failed' AND d.error LIKE '57P01: interrupted%' THEN 'interrupted'
-                           ELSE d.status END,
+         SET status = CASE WHEN d.status <> 'failed' THEN d.status WHEN r.cancelling IS NOT NULL THEN 'cancelled'
+                           WHEN d.error LIKE '57P01: interrupted%' THEN 'interrupted' ELSE 'failed' END,
              finished_at = CASE WHEN d.status <> 'running' THEN clock_timestamp() END,
              started_at = coalesce('2000-01-01 00:00:00+00'::timestamptz + d.began * interval '1 microsecond', r.started_at),
              attempts = d.attempts, error = d.error, rows = d.rows, output = d.output, started = d.started

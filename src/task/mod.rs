@@ -1,11 +1,15 @@
 //! Tasks: what is done on a schedule. `define` checks and stores them, `fire` makes their jobs
 //! when they are due, `run` writes them, `perform` does what a job says, `ended` what became of it.
+//! `alter`, `steer`, `cancel` and `backfill` are what people do with them, `import` takes over those of pg_cron.
 
+pub mod alter;
+pub mod backfill;
 pub mod cancel;
 mod command;
 pub mod define;
 pub mod ended;
 pub mod fire;
+pub mod import;
 pub mod perform;
 mod row;
 pub mod run;
@@ -34,5 +38,5 @@ pub fn forget(own: &Own, retention_s: i64) -> Result<()> {
          WHERE recorded_at < now() - $1 * interval '1 second' AND finished_at IS NOT NULL",
         &[retention_s.into()],
     )?;
-    Ok(())
+    backfill::forget(own, retention_s)
 }

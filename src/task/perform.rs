@@ -18,13 +18,15 @@ pub fn perform(job: &Job) -> Result<Outcome> {
             Ok(Outcome::Succeeded(json!({ "rows": answer.processed })))
         }
         "workflow" => {
-            let key = format!("{}@{}", text("name"), text("scheduled_at"));
+            // Another attempt at the instant, asked for by a backfill, is another run.
+            let key = format!("{}@{} {}", text("name"), text("scheduled_at"), text("backfill"));
+            let key = key.trim_end();
             let run = workflow::start(&workflow::Start {
                 owner,
                 name,
                 input: args,
                 version: None,
-                idempotency_key: Some(&key),
+                idempotency_key: Some(key),
                 source: job.source.as_deref(),
             })?;
             Ok(Outcome::Succeeded(json!({ "run": run })))

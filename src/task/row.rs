@@ -19,7 +19,7 @@ macro_rules! tasks {
                     t.concurrency_key, t.valid_until, t.status,
                     EXISTS (SELECT FROM automate.task_dependency AS d WHERE d.task = t.id),
                     (SELECT count(*) FROM (SELECT FROM automate.task_run AS r
-                     WHERE r.task = t.id AND r.finished_at IS NULL LIMIT 1000) AS few)
+                     WHERE r.task = t.id AND r.finished_at IS NULL AND r.backfill IS NULL LIMIT 1000) AS few)
              FROM automate.task AS t ",
             $rest
         )
@@ -56,7 +56,7 @@ pub struct Task {
     pub active: bool,
     /// Its runs wait for those of other tasks.
     pub has_upstream: bool,
-    /// How many of its runs are not over; counted to 1000.
+    /// How many of its runs are not over, but for those of a backfill; counted to 1000.
     pub open_runs: i64,
 }
 

@@ -21,7 +21,12 @@ pub enum Cause<'a> {
     Schedule,
     Manual,
     Trigger(&'a Firing<'a>),
+    /// The automate.backfill_task that makes it.
+    Backfill(Uuid),
 }
+
+/// The runs of a backfill come after those of the schedule.
+const BEHIND: i32 = 100;
 
 impl Cause<'_> {
     fn word(self) -> &'static str {
@@ -29,6 +34,7 @@ impl Cause<'_> {
             Cause::Schedule => "schedule",
             Cause::Manual => "manual",
             Cause::Trigger(_) => "trigger",
+            Cause::Backfill(_) => "backfill",
         }
     }
 }
@@ -63,8 +69,9 @@ impl<'a> NewRun<'a> {
     pub fn new(task: &'a Task, instant: DateTime<Utc>, cause: Cause<'a>) -> NewRun<'a> {
         let in_turn = match (cause, task.overlap) {
             (_, Overlap::Queue | Overlap::Replace) => true,
-            // The runs for a trigger's firings come one after the other, none is left out.
-            (Cause::Trigger(_), overlap) => overlap != Overlap::Allow,
+            // The runs for a trigger's firings, and those for the past, come one after the other;
+            // none is left out.
+            (Cause::Trigger(_) | Cause::Backfill(_), overlap) => overlap != Overlap::Allow,
             _ => false,
         };
         NewRun { task, instant, cause, in_turn }
@@ -74,7 +81,21 @@ impl<'a> NewRun<'a> {
     fn due(&self) -> DateTime<Utc> {
         match self.cause {
             Cause::Schedule => self.instant + jitter(self.task.id, self.instant, self.task.jitter),
+            Cause::Backfill(_) => when::now(),
             _ => self.instant,
+        }
+    }
+
+    /// Those of a backfill have a queue of their own: the schedule's do not wait behind them.
+    fn order_key(&self) -> Option<String> {
+        let queue = if let Cause::Backfill(_) = self.cause { "backfill" } else { "task" };
+        self.in_turn.then(|| format!("{queue}:{}", self.task.id))
+    }
+
+    fn priority(&self) -> i32 {
+        match self.cause {
+            Cause::Backfill(_) => self.task.priority.saturating_add(BEHIND),
+            _ => self.task.priority,
         }
     }
 
@@ -99,6 +120,9 @@ impl<'a> NewRun<'a> {
                                   "type": task.task_type, "command": task.command, "args": args });
         if let Cause::Trigger(firing) = self.cause {
             payload["cause"] = cause::to_json(firing.cause, firing.depth() + 1);
+        }
+        if let Cause::Backfill(id) = self.cause {
+            payload["backfill"] = id.to_string().into();
         }
         Ok(trace::stamped(&payload).into_owned())
     }
@@ -141,6 +165,7 @@ struct Jobs {
     search_paths: Vec<String>,
     top_level: Vec<bool>,
     order_keys: Vec<Option<String>>,
+    backfills: Vec<Option<pgrx::Uuid>>,
 }
 
 impl Jobs {
@@ -154,25 +179,29 @@ impl Jobs {
         self.owners.push(task.owner);
         self.payloads.push(run.payload()?.to_string());
         self.sources.push(run.source());
-        self.priorities.push(task.priority);
+        self.priorities.push(run.priority());
         self.attempts.push(task.retries + 1);
         self.timeouts.push(task.timeout_ms);
         self.backoffs.push(task.backoff_ms);
         self.concurrency.push(task.concurrency_key.clone());
         self.search_paths.push(task.search_path.clone());
         self.top_level.push(task.top_level);
-        self.order_keys.push(run.in_turn.then(|| format!("task:{}", task.id)));
+        self.order_keys.push(run.order_key());
+        self.backfills.push(match run.cause {
+            Cause::Backfill(id) => Some(pgrx::Uuid::from_bytes(*id.as_bytes())),
+            _ => None,
+        });
         Ok(())
     }
 
     fn insert(self, own: &Own) -> Result<Vec<Uuid>> {
         let made = own.run(
             "WITH d AS MATERIALIZED (
-                SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
                     AS d(job, task, scheduled_at, due_at, cause, owner, payload, source, priority, max_attempts,
-                         timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key)),
-             r AS (INSERT INTO automate.task_run (task, scheduled_at, status, due_at, cause, job, owner)
-                SELECT task, scheduled_at, 'queued', due_at, cause, job, owner FROM d
+                         timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, backfill)),
+             r AS (INSERT INTO automate.task_run (task, scheduled_at, status, due_at, cause, job, backfill, owner)
+                SELECT task, scheduled_at, 'queued', due_at, cause, job, backfill, owner FROM d
                 ON CONFLICT (task, scheduled_at) DO NOTHING RETURNING job)
              INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status, priority, max_attempts,
                 timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, order_seq)
@@ -199,6 +228,7 @@ impl Jobs {
                 self.search_paths.into(),
                 self.top_level.into(),
                 self.order_keys.into(),
+                self.backfills.into(),
             ],
         )?;
         Ok((0..made.len())
@@ -212,7 +242,7 @@ impl Jobs {
 pub struct Skipped<'a> {
     pub task: &'a Task,
     pub missed: Missed,
-    pub reason: &'static str,
+    pub reason: &'a str,
 }
 
 /// Records instants that pass without a run.

@@ -1,13 +1,12 @@
-//! Pausing, resuming, running and removing tasks.
+//! Pausing, running and removing tasks.
 
 use super::row::{Task, tasks};
-use super::run::{self, Cause, Firing, NewRun, Skipped};
+use super::run::{self, Cause, Firing, NewRun};
 use super::when;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::noun::TASK;
 use crate::spi::{Own, as_extension};
-use crate::{access, pg, wake};
-use automate_core::task::Missed;
+use crate::{audit, pg, wake};
 use pgrx::prelude::*;
 use uuid::Uuid;
 
@@ -26,61 +25,19 @@ pub(super) fn find(own: &Own, user: pg_sys::Oid, name: &str) -> Result<Task> {
     Err(TASK.missing(own, user, name))
 }
 
-/// No more jobs until [`resume`].
-pub fn pause(name: &str) -> Result<()> {
-    let user = pg::current_user();
+/// No more jobs until it is resumed.
+pub fn pause(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let task = find(own, user, name)?;
-        own.run(
-            "UPDATE automate.task SET status = 'paused', updated_at = now()
-             WHERE id = $1 AND status = 'active'",
-            &[task.key().into()],
-        )?;
-        wake::arm_coordinator();
-        Ok(())
-    })
-}
-
-/// Goes on with the next instant; what was missed is recorded as skipped.
-pub fn resume(name: &str) -> Result<()> {
-    let user = pg::current_user();
-    as_extension(|own| {
-        let task = find(own, user, name)?;
-        if !access::can_log_in(task.owner) {
-            return Err(Error::refused(
-                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-                format!("task \"{name}\" cannot run: its owner was dropped or may not log in"),
-            )
-            .with_detail(format!("Its owner is the role with OID {}.", task.owner.to_u32()))
-            .with_hint("Let the role log in with ALTER ROLE, or schedule the task as another."));
-        }
-        if task.on_trigger {
-            own.run(
-                "UPDATE automate.task SET status = 'active', status_reason = NULL, updated_at = now()
-                 WHERE id = $1 AND status <> 'active'",
-                &[task.key().into()],
-            )?;
+        if !task.active {
             return Ok(());
         }
-        let now = when::now();
-        let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
-        let Some(next) = schedule.next(now) else {
-            return Err(Error::refused(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("the schedule of task \"{name}\" has no run to come"),
+        audit::around(own, &audit::TASK, (user, "pause"), task.id, || {
+            own.run(
+                "UPDATE automate.task SET status = 'paused', updated_at = now() WHERE id = $1",
+                &[task.key().into()],
             )
-            .with_detail(format!("Looked for after {} in {}.", now.to_rfc3339(), task.schedule))
-            .with_hint("Remove it with automate.unschedule_task and schedule it anew."));
-        };
-        let resumed = own.run(
-            "UPDATE automate.task SET status = 'active', status_reason = NULL, next_run_at = $2, updated_at = now()
-             WHERE id = $1 AND status <> 'active'",
-            &[task.key().into(), when::to_datum(next)?.into()],
-        )?;
-        if let Some(first) = task.next_run.filter(|first| *first <= now && resumed.processed == 1) {
-            let missed = Missed::between(&schedule, first, now);
-            run::skip(own, &[Skipped { task: &task, missed, reason: "paused" }])?;
-        }
+        })?;
         wake::arm_coordinator();
         Ok(())
     })
@@ -124,15 +81,16 @@ pub fn fire(own: &Own, owner: pg_sys::Oid, id: Uuid, firing: &Firing) -> Result<
 }
 
 /// Removes it and the list of its runs.
-pub fn unschedule(name: &str) -> Result<()> {
-    let user = pg::current_user();
+pub fn unschedule(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let task = find(own, user, name)?;
-        own.run(
-            "WITH gone AS (DELETE FROM automate.task_run WHERE task = $1)
-             DELETE FROM automate.task WHERE id = $1",
-            &[task.key().into()],
-        )?;
+        audit::around(own, &audit::TASK, (user, "drop"), task.id, || {
+            own.run(
+                "WITH gone AS (DELETE FROM automate.task_run WHERE task = $1)
+                 DELETE FROM automate.task WHERE id = $1",
+                &[task.key().into()],
+            )
+        })?;
         wake::arm_coordinator();
         Ok(())
     })

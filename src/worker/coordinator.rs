@@ -81,11 +81,13 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         me.slot.set_paused(mark, paused);
         if paused {
             pool.want(Vec::new(), &[], false);
-            return Ok(SAFETY_WAKE_MS);
+            // What runs already can be cancelled all the same.
+            return Ok(task::cancel::press(own)?.unwrap_or(SAFETY_WAKE_MS));
         }
         queue::lease::free_orphans(own)?;
         let due_ms = [
             task::fire::due_in(own)?,
+            task::backfill::go_on(own)?,
             task::cancel::press(own)?,
             trigger::fire::fire_due(own)?,
             trigger::due::queue_due(own)?,

@@ -1,7 +1,7 @@
 //! An executor: a session of one role that runs its jobs, many short ones to a commit.
 
 use super::process::{self, Process};
-use super::toplevel;
+use super::{interrupt, toplevel};
 use crate::error::{Error, Failure};
 use crate::event::trace;
 use crate::pg;
@@ -65,6 +65,7 @@ pub extern "C-unwind" fn automate_executor_main(index: pg_sys::Datum) {
         process::fail(&format!("pg_automate cannot open pg_automate/inflight: {e}"))
     });
     inflight.belongs_to(me.index);
+    interrupt::listen(&me);
     let (alone, runs) = (VecDeque::new(), workflow::Cache::default());
     Executor { me, role, inflight, batch: 8, alone, alone_since: 0, runs, batches: 0 }.work()
 }
@@ -323,8 +324,9 @@ impl Executor {
             claim::keep_key(self.role, key);
         }
         process::with_snapshot(|| toplevel::mark(&job, self.me.lease()))
-            .and_then(|()| toplevel::run(&text, job.timeout_ms))
+            .and_then(|()| interrupt::during(|| toplevel::run(&text, job.timeout_ms)))
             .unwrap_or_else(|e| e.raise());
+        TimeLimit::clear();
         Finished { job, outcome: Outcome::Succeeded(serde_json::json!({})), started_us }
     }
 
@@ -382,10 +384,13 @@ impl Executor {
                 pg::set_local(c"transaction_read_only", c"on");
             }
             let _limit = TimeLimit::start(job.timeout_ms);
-            let outcome = perform::perform(&job).unwrap_or_else(|e| e.raise());
-            // Deferred constraints are this job's affair, not the batch's.
-            // SAFETY: no query is running at this level.
-            unsafe { pg_sys::AfterTriggerFireDeferred() };
+            let outcome = interrupt::during(|| {
+                let outcome = perform::perform(&job).unwrap_or_else(|e| e.raise());
+                // Deferred constraints are this job's affair, not the batch's.
+                // SAFETY: no query is running at this level.
+                unsafe { pg_sys::AfterTriggerFireDeferred() };
+                outcome
+            });
             nest.undo();
             outcome
         })

@@ -2,6 +2,7 @@
 
 pub mod coordinator;
 pub mod executor;
+pub mod interrupt;
 pub mod launcher;
 pub mod pool;
 pub mod process;

@@ -25,4 +25,4 @@ pub use define::{create, drop, set_status};
 pub use round::{Cache, Round, give_up};
 pub use run::Mode;
 pub use save::{fault_quarantined, forget_old};
-pub use start::{Start, cancel, resume, start};
+pub use start::{Start, ask_to_cancel, cancel, resume, start};

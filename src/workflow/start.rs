@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::event::trace;
 use crate::noun::{WORKFLOW, looked_for};
+use crate::queue::claim::to_uuids;
 use crate::queue::{Lane, NewJob};
 use crate::rule::cause;
 use crate::spi::own::Rows;
@@ -166,17 +167,36 @@ pub fn cancel(run: Uuid, user: pg_sys::Oid) -> Result<bool> {
         if rows.get(0, 2) == Some(true) {
             return Ok(false);
         }
-        let payload = json!({ "run": run, "cancel": true });
-        let key = format!("cancel:{run}");
-        let job = NewJob {
-            priority: 0,
-            dedupe_key: Some(&key),
-            source: Some("cancel_run"),
-            ..NewJob::new("run", owner, Lane::Sql, &payload)
-        };
-        job.put(own)?;
+        put_ask(own, run, owner)?;
         Ok(true)
     })
+}
+
+/// Asks those of the runs to end that go on and were not asked before.
+pub fn ask_to_cancel(own: &Own, runs: &[Uuid]) -> Result<()> {
+    let rows = own.run(
+        "SELECT id, owner::oid FROM automate.run WHERE id = ANY ($1) AND finished_at IS NULL AND NOT cancelling",
+        &[to_uuids(runs).into()],
+    )?;
+    for row in 0..rows.len() {
+        if let (Some(id), Some(owner)) = (rows.get::<pgrx::Uuid>(row, 1), rows.get(row, 2)) {
+            put_ask(own, Uuid::from_bytes(*id.as_bytes()), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Queues the request that a run end.
+fn put_ask(own: &Own, run: Uuid, owner: pg_sys::Oid) -> Result<Uuid> {
+    let payload = json!({ "run": run, "cancel": true });
+    let key = format!("cancel:{run}");
+    let job = NewJob {
+        priority: 0,
+        dedupe_key: Some(&key),
+        source: Some("cancel_run"),
+        ..NewJob::new("run", owner, Lane::Sql, &payload)
+    };
+    job.put(own)
 }
 
 /// Brings a run the courier's answer to the request of a step, in the current transaction:

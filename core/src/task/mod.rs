@@ -3,10 +3,12 @@
 
 mod jitter;
 mod missed;
+mod pg_cron;
 mod policy;
 mod settle;
 
 pub use jitter::jitter;
 pub use missed::Missed;
+pub use pg_cron::schedule_of_pg_cron;
 pub use policy::{Misfire, Overlap};
 pub use settle::{LATE, Settled, settle};
