@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, and says nothing when nothing is: scripts/setup.sh [--bench] [--cargo-pgrx]
 #
-#   --bench       also nginx, the web server of the benchmarks
+#   --bench       also nginx, the web server of the benchmarks, and pg_cron, which they measure beside us
 #   --cargo-pgrx  also cargo-pgrx, for `cargo pgrx run` and the like; the build does without it
 #
 # Works as root, or as a user with sudo. Debian packages go where apt puts them; everything else
@@ -56,7 +56,7 @@ packages=(
   "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev clang libclang-dev
   pkg-config shellcheck ca-certificates
 )
-if $bench; then packages+=(nginx-light); fi
+if $bench; then packages+=(nginx-light "postgresql-$PG_MAJOR-cron"); fi
 # A Python of the user's own is fine if it can make environments.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 

@@ -102,6 +102,24 @@ impl Pool {
         again
     }
 
+    /// Whether a role has an executor, or one on its way.
+    pub fn has_executor(&self, role: pg_sys::Oid) -> bool {
+        self.executors_of(role) > 0
+    }
+
+    /// Starts an executor for a role that will soon have work, if it has none and nobody has to
+    /// make room for it. What goes wrong is told when it is needed.
+    pub fn warm(&mut self, role: pg_sys::Oid) {
+        let executors = self.slots().filter(|s| s.kind() == Kind::Executor).count();
+        let in_trouble = self.trouble.contains_key(&(Kind::Executor, role));
+        if self.has_executor(role) || in_trouble || executors >= guc::max_executors() {
+            return;
+        }
+        if let Ok(child) = spawn::start(Kind::Executor, self.db, role) {
+            self.children.push((Kind::Executor, role, child, pg::now()));
+        }
+    }
+
     fn executors_of(&self, role: pg_sys::Oid) -> usize {
         self.slots().filter(|s| s.kind() == Kind::Executor && s.role() == role).count()
     }
