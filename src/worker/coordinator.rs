@@ -137,11 +137,9 @@ fn task_us(own: &Own, pool: &mut Pool, fired: i64) -> Result<i64> {
     if due - pg::now() > WARM_US {
         return Ok(if pool.has_executor(owner) { due } else { due - WARM_US });
     }
-    for role in task::fire::owners(own, due)? {
-        if access::can_log_in(role) {
-            pool.warm(role);
-        }
-    }
+    let mut roles = task::fire::owners(own, due)?;
+    roles.retain(|role| access::can_log_in(*role));
+    pool.expect(roles);
     Ok(due)
 }
 

@@ -197,7 +197,8 @@ pub fn wait(timeout_ms: i64) {
 pub fn wait_exactly(until_us: i64) {
     let left = until_us - pg::now();
     if (1..=2_000).contains(&left) {
-        std::thread::sleep(std::time::Duration::from_micros(left.unsigned_abs()));
+        // SAFETY: sleeps; a signal ends it early, which the caller takes for a wake-up.
+        unsafe { pg_sys::pg_usleep(left) };
     }
 }
 
