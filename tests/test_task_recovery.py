@@ -37,8 +37,8 @@ def schedule(db: Database, count: int = TASKS) -> None:
     db.execute(
         """
         SELECT automate.schedule_task('t' || n, 'sql', '* * * * * *',
-            CASE n % 3 WHEN 0 THEN 'INSERT INTO ledger SELECT $1::text FROM pg_sleep(0.05)' ELSE 'INSERT INTO ledger VALUES ($1)' END,
-            jsonb_build_array('t' || n), misfire => 'all', overlap => (ARRAY['skip', 'queue'])[1 + n % 2])
+            CASE n %% 3 WHEN 0 THEN 'INSERT INTO ledger SELECT $1::text FROM pg_sleep(0.05)' ELSE 'INSERT INTO ledger VALUES ($1)' END,
+            jsonb_build_array('t' || n), misfire => 'all', overlap => (ARRAY['skip', 'queue'])[1 + n %% 2])
         FROM generate_series(1, %s) AS n
         """,
         [count],
