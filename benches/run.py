@@ -26,16 +26,16 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import quiet  # noqa: E402
 from rules import rules  # noqa: E402
 from support.cluster import Cluster, free_port  # noqa: E402
 from support.http import HttpServer  # noqa: E402
 from support.polling import poll  # noqa: E402
 from support.smtp import SmtpServer  # noqa: E402
+from tasks import tasks  # noqa: E402
 
 Connection = psycopg.Connection[Any]
 SETTINGS: dict[str, object] = {"automate.network_allow": "127.0.0.1", "automate.max_executors": 1}
-# How long nothing is done, to see what that costs.
-QUIET_S = 60
 NGINX = """
 daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log;
 events {{ worker_connections 1024; }}
@@ -250,42 +250,18 @@ def send(bench: Bench, what: str, recipient: str, count: int, target: str, alone
 
 
 def idle(bench: Bench) -> None:
-    """Transactions and CPU of a quiet minute; private memory of each of our processes.
-
-    Autovacuum, which clears away after the other parts, has its own transactions: it is off meanwhile.
-    Executor and courier stay, to be measured as well.
-    """
+    """Transactions and CPU of a quiet minute; private memory of each of our processes."""
     bench.until("SELECT count(*) = 0 FROM automate.job")
-    bench.sql.execute("ALTER SYSTEM SET autovacuum = off")
-    bench.sql.execute("ALTER SYSTEM SET automate.executor_idle_timeout = '10 min'")
-    bench.cluster.reload()
-    bench.until("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker')")
-    ours = bench.cluster.processes("automate")
-    query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'bench'"
-    # A session hands over its last statistics up to 10 s late: ours are to be in before we count.
-    with bench.cluster.connect("postgres") as other:
-        poll(lambda: quiet(other, query), 120, "statistics settle", first_pause=1)
-        count = other.execute(query).fetchone()[0]  # type: ignore[index]
-        cpu = sum(process.cpu_seconds() for process in ours)
-        time.sleep(QUIET_S)
-        count = other.execute(query).fetchone()[0] - count  # type: ignore[index]
-    spent = sum(process.cpu_seconds() for process in ours) - cpu
-    bench.line("idle transactions", f"{count / QUIET_S:.2f} /s", "< 0.2 /s")
-    bench.line("idle CPU of all our processes", f"{spent / QUIET_S * 100:.2f} %", "none")
-    for process in ours:
+    found = quiet.minute(bench.cluster)
+    bench.line("idle transactions", f"{found.transactions:.2f} /s", "< 0.2 /s")
+    bench.line("idle CPU of all our processes", f"{found.cpu * 100:.2f} %", "none")
+    for process in found.processes:
         title = process.title.removeprefix("postgres: ")[:44]
         bench.line(title, f"{process.memory().private / 1e6:.1f} MB private", "< 40 MB")
 
 
-def quiet(connection: Connection, query: str) -> bool:
-    """Whether the counter stands still for longer than a session may be late."""
-    first = connection.execute(query).fetchone()
-    time.sleep(11)
-    return bool(first == connection.execute(query).fetchone())
-
-
 PARTS: dict[str, Callable[[Bench], None]] = {
-    part.__name__: part for part in (limits, latency, jobs, workflows, bulk, rules, webhooks, mails, idle)
+    part.__name__: part for part in (limits, latency, jobs, workflows, bulk, rules, webhooks, mails, idle, tasks)
 }
 
 

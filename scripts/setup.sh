@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, and says nothing when nothing is: scripts/setup.sh [--bench] [--cron] [--cargo-pgrx]
 #
-#   --bench       also nginx, the web server of the benchmarks
+#   --bench       also nginx, the web server of the benchmarks, and pg_cron, which they measure beside us
 #   --cron        also pg_cron, whose jobs a test takes over
 #   --cargo-pgrx  also cargo-pgrx, for `cargo pgrx run` and the like; the build does without it
 #
@@ -60,7 +60,7 @@ packages=(
   pkg-config shellcheck ca-certificates
 )
 if $bench; then packages+=(nginx-light); fi
-if $cron; then packages+=("postgresql-$PG_MAJOR-cron"); fi
+if $bench || $cron; then packages+=("postgresql-$PG_MAJOR-cron"); fi
 # A Python of the user's own is fine if it can make environments.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 

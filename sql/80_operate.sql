@@ -80,7 +80,7 @@ COMMENT ON COLUMN automate.activity.since IS 'Since when it is in this state.';
 
 CREATE FUNCTION automate.status() RETURNS TABLE (item text, state text, detail text)
 LANGUAGE sql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 WITH worker AS (
     SELECT * FROM automate.activity
@@ -152,6 +152,18 @@ SELECT 'rules', rules.active || ' active', rules.total - rules.active || ' disab
 UNION ALL
 SELECT 'tasks', tasks.total - tasks.off || ' active', tasks.off || ' off' || coalesce(', next at ' || tasks.next, '') FROM tasks
 UNION ALL
+SELECT 'task runs, last day', count(*) FILTER (WHERE r.status <> 'skipped') || ' made',
+       count(*) FILTER (WHERE r.status IN ('failed', 'interrupted', 'quarantined')) || ' failed, '
+       || coalesce(sum(r.instants) FILTER (WHERE r.status = 'skipped'), 0) || ' instants skipped: see automate.task_runs'
+FROM automate.task_run AS r WHERE r.recorded_at > now() - interval '1 day'
+UNION ALL
+SELECT 'tasks ' || p.trouble, count(*)::text,
+       string_agg(p.task || coalesce(' (' || p.streak || ' in a row)', ''), ', ' ORDER BY p.place) FILTER (WHERE p.place <= 5)
+       || CASE WHEN count(*) > 5 THEN ', ...' ELSE '' END || ': see automate.task_trouble'
+FROM (SELECT k.*, row_number() OVER (PARTITION BY k.trouble ORDER BY k.streak DESC, k.since, k.task) AS place
+      FROM automate.task_trouble AS k) AS p
+GROUP BY p.trouble
+UNION ALL
 SELECT 'workflow runs', runs.active || ' active', runs.waiting || ' waiting; last day: ' || runs.completed || ' completed, '
        || runs.faulted || ' faulted'
 FROM runs
@@ -163,14 +175,17 @@ COMMENT ON FUNCTION automate.status() IS
 
 CREATE FUNCTION automate.get_metrics() RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 WITH done(system, ok, seconds) AS (
-    SELECT CASE h.kind WHEN 'rule' THEN 'rules' WHEN 'task' THEN 'tasks' WHEN 'sql' THEN 'jobs' WHEN 'report' THEN 'reports'
+    SELECT CASE h.kind WHEN 'rule' THEN 'rules' WHEN 'sql' THEN 'jobs' WHEN 'report' THEN 'reports'
                        ELSE h.kind END,
            h.status = 'succeeded', extract(epoch FROM h.finished_at - h.started_at)
     FROM automate.job_history AS h
-    WHERE h.kind IN ('rule', 'task', 'sql', 'report') AND h.status <> 'cancelled'
+    WHERE h.kind IN ('rule', 'sql', 'report') AND h.status <> 'cancelled'
+    UNION ALL
+    SELECT 'tasks', r.status = 'succeeded', extract(epoch FROM r.finished_at - r.started_at)
+    FROM automate.task_run AS r WHERE r.status IN ('succeeded', 'failed', 'interrupted', 'quarantined')
     UNION ALL
     SELECT 'workflows', r.status = 'completed', extract(epoch FROM r.finished_at - r.started_at)
     FROM automate.run AS r WHERE r.status IN ('completed', 'faulted')
@@ -188,10 +203,20 @@ WITH done(system, ok, seconds) AS (
            round((percentile_cont(0.95) WITHIN GROUP (ORDER BY d.seconds) * 1000)::numeric, 3) AS p95_ms,
            round((percentile_cont(0.99) WITHIN GROUP (ORDER BY d.seconds) * 1000)::numeric, 3) AS p99_ms
     FROM systems AS s LEFT JOIN done AS d USING (system) GROUP BY s.system
+), late AS (
+    SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM r.lateness)::float8 * 1000) AS ms,
+           coalesce(sum(r.instants) FILTER (WHERE r.status = 'skipped'), 0) AS skipped
+    FROM automate.task_run AS r
+), more(system, members) AS (
+    SELECT 'tasks', jsonb_build_object('skipped', late.skipped, 'lateness', jsonb_build_object('p50_ms', round(late.ms[1]::numeric, 3),
+               'p95_ms', round(late.ms[2]::numeric, 3), 'p99_ms', round(late.ms[3]::numeric, 3)),
+           'trouble', (SELECT coalesce(jsonb_object_agg(k.trouble, k.count), '{}')
+                       FROM (SELECT p.trouble, count(*) FROM automate.task_trouble AS p GROUP BY 1) AS k))
+    FROM late
 )
 SELECT jsonb_object_agg(system, jsonb_build_object('count', count, 'success_rate', success_rate,
-           'latency', jsonb_build_object('p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms)))
-FROM sums
+           'latency', jsonb_build_object('p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms)) || coalesce(members, '{}'))
+FROM sums LEFT JOIN more USING (system)
 $$;
 COMMENT ON FUNCTION automate.get_metrics() IS
-'Count, success rate (0 to 1, null without data) and latency (milliseconds) of each system over the history that is kept and that the caller may see.';
+'Count, success rate (0 to 1, null without data) and latency (milliseconds) of each system over the history that is kept and that the caller may see. Of tasks also how late runs began (lateness, milliseconds), the instants skipped, and how many are in each kind of trouble (see automate.task_trouble).';

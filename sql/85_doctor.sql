@@ -2,7 +2,7 @@
 
 CREATE FUNCTION automate.doctor() RETURNS TABLE (severity text, subject text, finding text, remedy text)
 LANGUAGE sql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 WITH setting AS (
     SELECT current_setting('max_worker_processes')::integer AS workers,
@@ -66,8 +66,15 @@ WITH setting AS (
            format('mend its cause, or SELECT automate.alter_trigger(%L, condition => ...)', g.name)
     FROM automate.trigger AS g WHERE g.status = 'active' AND g.last_error_at > now() - interval '1 day'
     UNION ALL
-    SELECT 2, 'task ' || t.name, 'disabled: ' || t.status_reason, format('mend its cause, then SELECT automate.resume_task(%L)', t.name)
-    FROM automate.task AS t WHERE t.status = 'disabled' AND t.status_reason IS NOT NULL
+    SELECT 2, 'task ' || p.task, p.finding, p.remedy FROM automate.task_trouble AS p WHERE p.trouble IN ('failing', 'disabled')
+    UNION ALL
+    -- What stops many tasks at once is one finding.
+    SELECT CASE p.trouble WHEN 'overdue' THEN 3 ELSE 2 END, 'tasks of ' || p.owner::text,
+           CASE p.trouble WHEN 'no login' THEN 'nobody can run them, since their owner may not log in: '
+                          WHEN 'overdue' THEN 'due while nothing runs: ' ELSE 'due, and their runs are not made: ' END
+           || count(*) || coalesce(', the first since ' || date_trunc('second', min(p.since)), ''), min(p.remedy)
+    FROM automate.task_trouble AS p WHERE p.trouble IN ('no login', 'overdue', 'late')
+    GROUP BY p.owner, p.trouble
     UNION ALL
     SELECT 2, 'dead letters', 'failed jobs of ' || coalesce(h.source, h.kind) || ' in the last day: ' || count(*) || ', last: '
            || split_part((array_agg(h.error ORDER BY h.finished_at DESC))[1], E'\n', 1),

@@ -45,6 +45,8 @@ UNION ALL
 SELECT v.level, o FROM (VALUES ('user', '{calendar,create_calendar,alter_calendar,drop_calendar}'), ('monitor', '{calendar}'))
     AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_trouble', 'task_stats', 'task_timeline']) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

@@ -28,9 +28,11 @@ extension_sql_file!("../sql/32_task_control.sql", name = "task_control", require
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_control"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
-extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);
+extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);
+extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["task_trouble"]);
 extension_sql_file!("../sql/82_task_runs.sql", name = "task_runs", requires = ["operate"]);
-extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["task_runs"]);
+extension_sql_file!("../sql/83_task_stats.sql", name = "task_stats", requires = ["task_runs"]);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["task_stats"]);
 extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
 extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
 extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);

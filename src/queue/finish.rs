@@ -39,6 +39,7 @@ type Done = (Uuid, &'static str, Option<String>, Option<String>, i64);
 
 /// Records the outcomes: successes and last failures move to the history, the others are put off.
 pub fn finish(own: &Own, finished: Vec<Finished>) -> Result<()> {
+    own.plan_by_key();
     let mut over = Over::default();
     for one in finished {
         over.take(own, one)?;

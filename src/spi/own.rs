@@ -136,6 +136,15 @@ impl Own {
         pg::set_local(c"plan_cache_mode", c"force_generic_plan");
     }
 
+    /// The same for statements that find a list of rows by their keys. A plan that was made while the
+    /// table was empty would rather go through all of it, and look each row up in the list.
+    pub fn plan_by_key(&self) {
+        self.plan_for_queue();
+        for name in [c"enable_indexscan", c"enable_memoize"] {
+            pg::set_local(name, c"off");
+        }
+    }
+
     /// Runs a constant statement with a kept plan.
     pub fn run(&self, sql: &'static str, args: &[DatumWithOid]) -> Result<Rows> {
         let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid()).collect();

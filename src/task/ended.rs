@@ -62,7 +62,8 @@ impl Ended {
     }
 }
 
-/// Writes down what became of runs.
+/// Writes down what became of runs. (IS TRUE keeps the index of open runs out of it: while that is
+/// empty, a plan looks cheap which then goes through all open runs for each that ended.)
 pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
     if ended.is_empty() {
         return Ok(());
@@ -79,7 +80,7 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
              attempts = d.attempts, error = d.error, rows = d.rows, output = d.output, started = d.started
          FROM unnest($1, $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], $7::int8[], $8::text[], $9)
               AS d(task, at, status, attempts, began, error, rows, output, started)
-         WHERE r.task = d.task AND r.scheduled_at = d.at::timestamptz AND r.finished_at IS NULL",
+         WHERE r.task = d.task AND r.scheduled_at = d.at::timestamptz AND (r.finished_at IS NULL) IS TRUE",
         &[
             to_uuids(&tasks).into(),
             ended.iter().map(|e| e.scheduled_at.clone()).collect::<Vec<_>>().into(),

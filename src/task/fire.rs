@@ -13,8 +13,6 @@ use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-/// Before another look at due tasks that somebody has locked.
-const LOCKED_MS: i64 = 250;
 /// Tasks settled in one transaction: the first of many that are due together begin while the others
 /// are still looked at.
 const CHUNK: i64 = 100;
@@ -108,6 +106,7 @@ impl<'a> Round<'a> {
         if self.moved.is_empty() {
             return Ok(());
         }
+        own.plan_by_key();
         let ids: Vec<Uuid> = self.moved.iter().map(|moved| moved.0).collect();
         let instants = |of: fn(&Moved) -> Option<DateTime<Utc>>| {
             self.moved.iter().map(|m| of(m).map(when::to_datum).transpose()).collect()
@@ -156,15 +155,24 @@ pub(super) fn disable(own: &Own, id: Uuid, reason: &str) -> Result<()> {
     Ok(())
 }
 
-/// In how many milliseconds the next task is due.
-pub fn due_in(own: &Own) -> Result<Option<i64>> {
-    let wait: Option<i64> = own.one(
-        "SELECT greatest(0, ceil(extract(epoch FROM next_run_at - clock_timestamp()) * 1000))::int8
-         FROM automate.task WHERE status = 'active' AND next_run_at IS NOT NULL
+/// When the first task that is to come is due, and whose it is.
+pub fn first(own: &Own) -> Result<Option<(i64, pg_sys::Oid)>> {
+    let rows = own.run(
+        "SELECT next_run_at, owner::oid FROM automate.task WHERE status = 'active' AND next_run_at IS NOT NULL
          ORDER BY next_run_at LIMIT 1",
         &[],
     )?;
-    // What is due and was not taken is locked: whoever has it says so when it commits, but not
-    // when it is rolled back.
-    Ok(wait.map(|ms| if ms == 0 { LOCKED_MS } else { ms }))
+    Ok(rows.get::<TimestampWithTimeZone>(0, 1).map(i64::from).zip(rows.get(0, 2)))
+}
+
+/// Roles of the tasks that are due until an instant, some of them.
+pub fn owners(own: &Own, until: i64) -> Result<Vec<pg_sys::Oid>> {
+    let until = TimestampWithTimeZone::try_from(until)
+        .map_err(|_| crate::error::Error::Internal("instant beyond the calendar".into()))?;
+    let rows = own.run(
+        "SELECT DISTINCT t.owner::oid FROM (SELECT owner FROM automate.task
+            WHERE status = 'active' AND next_run_at <= $1 ORDER BY next_run_at LIMIT 100) AS t",
+        &[until.into()],
+    )?;
+    Ok((0..rows.len()).filter_map(|row| rows.get(row, 1)).collect())
 }

@@ -194,6 +194,7 @@ impl Jobs {
         Ok(())
     }
 
+    /// (IS TRUE keeps IN a look-up in a hash: as a join, each run would be compared with each.)
     fn insert(self, own: &Own) -> Result<Vec<Uuid>> {
         let made = own.run(
             "WITH d AS MATERIALIZED (
@@ -209,7 +210,7 @@ impl Jobs {
                 CASE WHEN d.due_at > clock_timestamp() THEN 'scheduled' ELSE 'ready' END, d.priority, d.max_attempts,
                 d.timeout_ms, d.backoff_ms, d.concurrency_key, d.search_path, d.top_level, d.order_key,
                 CASE WHEN d.order_key IS NOT NULL THEN (extract(epoch FROM d.scheduled_at) * 1000000)::int8 END
-             FROM d JOIN r USING (job)
+             FROM d WHERE (d.job IN (SELECT job FROM r)) IS TRUE
              RETURNING id",
             &[
                 to_uuids(&self.ids).into(),

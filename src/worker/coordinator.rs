@@ -15,6 +15,10 @@ use uuid::Uuid;
 const SAFETY_WAKE_MS: i64 = 30_000;
 /// Shortest pause between two looks, so that a storm of commits does not become a storm of looks.
 const MIN_PAUSE_MS: i64 = 2;
+/// So long before a task is due an executor of its role is started, if there is none.
+const WARM_US: i64 = 100_000;
+/// Before another look at due tasks that somebody has locked.
+const LOCKED_US: i64 = 250_000;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
@@ -50,26 +54,39 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             next_housekeeping = pg::now() + housekeep::INTERVAL_US;
             housekeep::ROUND.iter().for_each(|step| keep(*step));
         }
+        let fired = pg::now();
         fire_tasks();
-        let wait = match process::transaction(|| look(&me, &mut pool).unwrap_or_else(|e| e.raise()))
-        {
-            Ok(wait) => wait,
-            Err(failure) => {
-                log!("pg_automate coordinator: {}", failure.text());
-                trigger::watch::unsure();
-                1000
-            }
-        };
+        let looked = process::hasty_transaction(|| {
+            look(&me, &mut pool, fired).unwrap_or_else(|e| e.raise())
+        });
+        let (wait, task_us) = looked.unwrap_or_else(|failure| {
+            log!("pg_automate coordinator: {}", failure.text());
+            trigger::watch::unsure();
+            (1000, i64::MAX)
+        });
         let wait = wait.min(pool.supervise());
         me.slot.set_state(State::Idle);
         process::report(None);
         process::report_statistics();
-        process::wait(wait.clamp(MIN_PAUSE_MS, SAFETY_WAKE_MS));
+        rest(wait, task_us);
     }
 }
 
-/// One look at what is to be done; returns after how many milliseconds the next is due.
-fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
+/// Sleeps for so many milliseconds, or until a task wants to be looked at.
+fn rest(wait_ms: i64, task_us: i64) {
+    let left_ms = task_us.saturating_sub(pg::now()) / 1000;
+    if left_ms > wait_ms {
+        return process::wait(wait_ms.clamp(MIN_PAUSE_MS, SAFETY_WAKE_MS));
+    }
+    if left_ms >= MIN_PAUSE_MS {
+        process::wait(left_ms.min(SAFETY_WAKE_MS));
+    }
+    process::wait_exactly(task_us);
+}
+
+/// One look at what is to be done; returns after how many milliseconds the next is due, and at which
+/// instant a task is. `fired` is when those that were due were last looked for.
+fn look(me: &Process, pool: &mut Pool, fired: i64) -> Result<(i64, i64)> {
     if !me.extension_is_ours() {
         process::leave();
     }
@@ -82,11 +99,10 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
         if paused {
             pool.want(Vec::new(), &[], false);
             // What runs already can be cancelled all the same.
-            return Ok(task::cancel::press(own)?.unwrap_or(SAFETY_WAKE_MS));
+            return Ok((task::cancel::press(own)?.unwrap_or(SAFETY_WAKE_MS), i64::MAX));
         }
         queue::lease::free_orphans(own)?;
         let due_ms = [
-            task::fire::due_in(own)?,
             task::backfill::go_on(own)?,
             task::cancel::press(own)?,
             trigger::fire::fire_due(own)?,
@@ -107,8 +123,26 @@ fn look(me: &Process, pool: &mut Pool) -> Result<i64> {
             }
         }
         pool.want(waiting, &refused, queue::due::network_is_waiting(own)?);
-        Ok(due_ms.unwrap_or(SAFETY_WAKE_MS))
+        Ok((due_ms.unwrap_or(SAFETY_WAKE_MS), task_us(own, pool, fired)?))
     })
+}
+
+/// When tasks want to be looked at again: when the first is due, or a little earlier to have an
+/// executor ready for it.
+fn task_us(own: &Own, pool: &mut Pool, fired: i64) -> Result<i64> {
+    let Some((due, owner)) = task::fire::first(own)? else { return Ok(i64::MAX) };
+    if due <= fired {
+        // It was not taken, so it is locked: whoever has it says so when it commits, but not when
+        // it is rolled back.
+        return Ok(pg::now() + LOCKED_US);
+    }
+    if due - pg::now() > WARM_US {
+        return Ok(if pool.has_executor(owner) { due } else { due - WARM_US });
+    }
+    let mut roles = task::fire::owners(own, due)?;
+    roles.retain(|role| access::can_log_in(*role));
+    pool.expect(roles);
+    Ok(due)
 }
 
 /// Makes the runs of the tasks that are due, some at a time: the first begin while the others are
@@ -121,7 +155,7 @@ fn fire_tasks() {
         })
     };
     loop {
-        match process::transaction(|| some().unwrap_or_else(|e| e.raise())) {
+        match process::hasty_transaction(|| some().unwrap_or_else(|e| e.raise())) {
             Ok(true) => {}
             Ok(false) => return,
             Err(failure) => return log!("pg_automate cannot run tasks: {}", failure.text()),

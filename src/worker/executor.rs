@@ -48,6 +48,8 @@ struct Batch {
     done: i64,
     /// Closed by time, with more to do.
     full: bool,
+    /// Microseconds that it took, without its commit.
+    took_us: i64,
 }
 
 #[doc(hidden)]
@@ -105,14 +107,17 @@ impl Executor {
         }
         let mut batch = Batch::default();
         let begun = pg::now();
-        let result = process::transaction(|| self.run_batch(&mut batch));
+        let result = process::transaction(|| {
+            self.run_batch(&mut batch);
+            batch.took_us = pg::now() - begun;
+        });
         self.begin_job(None);
         self.reset_session();
         self.alone_since = pg::now();
         match result {
             Ok(()) => {
                 if batch.alone.is_empty() {
-                    self.adapt(&batch, pg::now() - begun);
+                    self.adapt(&batch);
                 }
                 self.alone.extend(batch.alone);
                 !batch.claimed.is_empty()
@@ -131,8 +136,10 @@ impl Executor {
         }
     }
 
-    /// Batches grow while jobs are short and shrink when they are not.
-    fn adapt(&mut self, batch: &Batch, took_us: i64) {
+    /// Batches grow while jobs are short and shrink when they are not. A slow commit is no reason to
+    /// shrink them: the more share it, the better.
+    fn adapt(&mut self, batch: &Batch) {
+        let took_us = batch.took_us;
         let found = batch.claimed.len() as i64;
         if batch.full {
             // What was claimed in vain need not be claimed the next time.
@@ -343,11 +350,7 @@ impl Executor {
             return;
         }
         let keyed = finished.iter().any(|f| f.job.concurrency_key.is_some());
-        as_extension(|own| {
-            own.plan_for_queue();
-            finish(own, finished)
-        })
-        .unwrap_or_else(|e: Error| e.raise());
+        as_extension(|own| finish(own, finished)).unwrap_or_else(|e: Error| e.raise());
         if keyed {
             wake::arm_coordinator();
         }

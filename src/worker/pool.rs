@@ -36,6 +36,8 @@ pub struct Pool {
     children: Vec<(Kind, pg_sys::Oid, Child, i64)>,
     trouble: HashMap<(Kind, pg_sys::Oid), Trouble>,
     waiting: Vec<Waiting>,
+    /// Roles that will soon have work.
+    soon: Vec<pg_sys::Oid>,
     network: bool,
     /// When each waiting role last got an executor: who waits longest is next.
     served: HashMap<pg_sys::Oid, i64>,
@@ -49,6 +51,7 @@ impl Pool {
             children: Vec::new(),
             trouble: HashMap::new(),
             waiting: Vec::new(),
+            soon: Vec::new(),
             network: false,
             served: HashMap::new(),
             room_asked: 0,
@@ -99,7 +102,33 @@ impl Pool {
             again = again.min(self.serve(w));
         }
         self.waiting = waiting;
+        for role in std::mem::take(&mut self.soon) {
+            self.warm(role);
+        }
         again
+    }
+
+    /// Whether a role has an executor, or one on its way.
+    pub fn has_executor(&self, role: pg_sys::Oid) -> bool {
+        self.executors_of(role) > 0
+    }
+
+    /// Says which roles will soon have work.
+    pub fn expect(&mut self, roles: Vec<pg_sys::Oid>) {
+        self.soon = roles;
+    }
+
+    /// Starts an executor for a role that will soon have work, if it has none and nobody has to
+    /// make room for it. What goes wrong is told when it is needed.
+    fn warm(&mut self, role: pg_sys::Oid) {
+        let executors = self.slots().filter(|s| s.kind() == Kind::Executor).count();
+        let in_trouble = self.trouble.contains_key(&(Kind::Executor, role));
+        if self.has_executor(role) || in_trouble || executors >= guc::max_executors() {
+            return;
+        }
+        if let Ok(child) = spawn::start(Kind::Executor, self.db, role) {
+            self.children.push((Kind::Executor, role, child, pg::now()));
+        }
     }
 
     fn executors_of(&self, role: pg_sys::Oid) -> usize {

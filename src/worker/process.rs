@@ -123,6 +123,16 @@ pub fn transaction<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {
     bare_transaction(|| with_snapshot(f))
 }
 
+/// The same, without waiting until the log is on disk. For what only others of our transactions
+/// build upon: theirs are later in the log and wait for all of it, so that after a crash either
+/// both are there or this one was never seen.
+pub fn hasty_transaction<R>(f: impl FnOnce() -> R) -> Result<R, Failure> {
+    transaction(|| {
+        pg::set_local(c"synchronous_commit", c"off");
+        f()
+    })
+}
+
 /// Runs `f` under a snapshot of the current transaction.
 pub fn with_snapshot<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: pushed and popped in pairs; an error ends the transaction, which pops it.
@@ -182,7 +192,17 @@ pub fn wait(timeout_ms: i64) {
     reload_if_asked();
 }
 
-/// The same, and until the descriptor has something to read.
+/// Sleeps until an instant, at most 2 ms ahead and unless it has passed: [`wait`] counts whole
+/// milliseconds.
+pub fn wait_exactly(until_us: i64) {
+    let left = until_us - pg::now();
+    if (1..=2_000).contains(&left) {
+        // SAFETY: sleeps; a signal ends it early, which the caller takes for a wake-up.
+        unsafe { pg_sys::pg_usleep(left) };
+    }
+}
+
+/// The same as [`wait`], and until the descriptor has something to read.
 pub fn wait_for(descriptor: std::os::fd::RawFd, timeout_ms: i64) {
     // SAFETY: the process's own latch, and a descriptor that its owner keeps open meanwhile.
     unsafe {
