@@ -238,7 +238,10 @@ impl Pool {
             .partition(|(_, _, child, _)| child.alive());
         self.children = alive;
         for (kind, role, child, started) in ended {
-            let never_came = child.clean_up();
+            // A process gives its slot back before the postmaster knows that it ended: the slot may
+            // be that of a later one by now, which is on its way.
+            let is_taken = self.children.iter().any(|(_, _, other, _)| other.index == child.index);
+            let never_came = !is_taken && child.clean_up();
             // One that could not connect ends within moments of its start.
             let early = never_came || now - started < 1_000_000;
             let refused = early && !access_is_fine(role);
