@@ -4,8 +4,8 @@ use super::Job;
 use super::claim::to_uuids;
 use crate::error::{Failure, Result};
 use crate::spi::Own;
-use crate::task::cancel;
 use crate::task::ended::{self, Ended};
+use crate::task::{away, cancel};
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
@@ -25,6 +25,12 @@ pub enum Outcome {
     GivenUp(Failure),
     /// Not done yet: it stays as it is.
     Stays,
+    /// What it has started goes on; it waits for its end (see `task::away`).
+    Away(Value),
+    /// The courier sends this request for it, and ends it.
+    Request(Value),
+    /// What it has started was cancelled.
+    Cancelled(String),
 }
 
 /// A job with its outcome and when it began.
@@ -37,49 +43,68 @@ pub struct Finished {
 /// Id, status, error, result and start of a job that is over.
 type Done = (Uuid, &'static str, Option<String>, Option<String>, i64);
 
-/// Records the outcomes: successes and last failures move to the history, the others are put off.
-pub fn finish(own: &Own, mut finished: Vec<Finished>) -> Result<()> {
-    let mut done: Vec<Done> = Vec::new();
-    let mut gone: Vec<Uuid> = Vec::new();
-    let mut runs: Vec<Ended> = Vec::new();
-    for f in &mut finished {
-        match &mut f.outcome {
-            Outcome::Succeeded(result) => {
-                runs.extend(
-                    f.job.run_ended(f.started_us, |payload| Ended::succeeded(payload, result)),
-                );
-                done.push((f.job.id, "succeeded", None, Some(result.to_string()), f.started_us));
+/// What is to be written of a set of outcomes.
+#[derive(Default)]
+struct Books {
+    done: Vec<Done>,
+    gone: Vec<Uuid>,
+    runs: Vec<Ended>,
+}
+
+impl Books {
+    /// Sorts an outcome; a job that is not over is seen to at once.
+    fn take(&mut self, own: &Own, finished: Finished) -> Result<()> {
+        let Finished { mut job, outcome, started_us } = finished;
+        match outcome {
+            Outcome::Succeeded(mut answer) => {
+                let ended =
+                    job.run_ended(started_us, |payload| Ended::succeeded(payload, &mut answer));
+                self.runs.extend(ended);
+                self.done.push((job.id, "succeeded", None, Some(answer.to_string()), started_us));
             }
-            Outcome::Gone => gone.push(f.job.id),
+            Outcome::Gone => self.gone.push(job.id),
             Outcome::Stays => {}
+            Outcome::Away(mut answer) => {
+                let ended = job.run_ended(started_us, |payload| Ended::away(payload, &mut answer));
+                self.runs.extend(ended);
+                away::wait(own, job.id)?;
+            }
+            Outcome::Request(request) => away::send(own, job.id, &request)?,
+            Outcome::Cancelled(error) => self.over(job, "cancelled", error, started_us),
             Outcome::Failed(failure) | Outcome::GivenUp(failure)
                 if failure.is_cancel()
-                    && f.job.is_task()
-                    && let Some(why) = cancel::reason(own, &f.job)? =>
+                    && job.is_task()
+                    && let Some(why) = cancel::reason(own, &job)? =>
             {
                 let error = format!("{}: cancelled: {why}", failure.sqlstate());
-                runs.extend(f.job.run_ended(f.started_us, |payload| {
-                    Ended::failed(payload, "cancelled", &error)
-                }));
-                done.push((f.job.id, "cancelled", Some(error), None, f.started_us));
+                self.over(job, "cancelled", error, started_us);
             }
-            Outcome::Failed(failure) if may_retry(&f.job, failure) => {
-                put_off(own, &f.job, failure, Duration::ZERO)?;
+            Outcome::Failed(failure) if may_retry(&job, &failure) => {
+                put_off(own, &job, &failure, Duration::ZERO)?;
             }
-            Outcome::Later(failure, pause) if may_retry(&f.job, failure) => {
-                put_off(own, &f.job, failure, *pause)?;
+            Outcome::Later(failure, pause) if may_retry(&job, &failure) => {
+                put_off(own, &job, &failure, pause)?;
             }
             Outcome::Failed(failure) | Outcome::Later(failure, _) | Outcome::GivenUp(failure) => {
-                let error = failure.text();
-                runs.extend(
-                    f.job.run_ended(f.started_us, |payload| {
-                        Ended::failed(payload, "failed", &error)
-                    }),
-                );
-                done.push((f.job.id, "failed", Some(error), None, f.started_us));
+                self.over(job, "failed", failure.text(), started_us);
             }
         }
+        Ok(())
     }
+
+    /// A job that is over without success.
+    fn over(&mut self, mut job: Job, status: &'static str, error: String, started_us: i64) {
+        let ended = job.run_ended(started_us, |payload| Ended::failed(payload, status, &error));
+        self.runs.extend(ended);
+        self.done.push((job.id, status, Some(error), None, started_us));
+    }
+}
+
+/// Records the outcomes: successes and last failures move to the history, the others are put off.
+pub fn finish(own: &Own, finished: Vec<Finished>) -> Result<()> {
+    let mut books = Books::default();
+    finished.into_iter().try_for_each(|one| books.take(own, one))?;
+    let Books { done, gone, runs } = books;
     ended::note(own, &runs)?;
     if !gone.is_empty() {
         own.run("DELETE FROM automate.job WHERE id = ANY ($1)", &[to_uuids(&gone).into()])?;

@@ -3,6 +3,7 @@
 
 use super::changed::Changed;
 use super::counter::Counters;
+use super::doomed::Doomed;
 use super::trouble::Troubles;
 use super::usage::Usage;
 use pgrx::prelude::*;
@@ -92,6 +93,8 @@ pub struct Slot {
     since: AtomicI64,
     entered: AtomicI64,
     job: [AtomicU64; 2],
+    /// When the timeout of its job passes; 0: never.
+    deadline: AtomicI64,
     /// Coordinators only: the last bit is set while nothing is to be claimed in the database, the
     /// others count how often it was paused.
     paused: AtomicU64,
@@ -112,6 +115,7 @@ impl Slot {
             since: AtomicI64::new(0),
             entered: AtomicI64::new(0),
             job: [const { AtomicU64::new(0) }; 2],
+            deadline: AtomicI64::new(0),
             paused: AtomicU64::new(1),
             absent: AtomicBool::new(false),
         }
@@ -157,6 +161,15 @@ impl Slot {
         let (high, low) = job.map_or((0, 0), |j| j.as_u64_pair());
         self.job[0].store(high, Relaxed);
         self.job[1].store(low, Relaxed);
+    }
+
+    /// When the timeout of its job passes, in PostgreSQL's microseconds; 0: never.
+    pub fn deadline(&self) -> i64 {
+        self.deadline.load(Relaxed)
+    }
+
+    pub fn set_deadline(&self, at: i64) {
+        self.deadline.store(at, Relaxed);
     }
 
     pub fn set_state(&self, state: State) {
@@ -228,6 +241,7 @@ impl Slot {
         self.procno.store(-1, Release);
         self.pid.store(0, Relaxed);
         self.set_job(None);
+        self.set_deadline(0);
         self.kind.store(Kind::Free as u32, Release);
     }
 }
@@ -252,6 +266,7 @@ pub struct Registry {
     pub usage: Usage,
     pub counters: Counters,
     pub changed: Changed,
+    pub doomed: Doomed,
 }
 
 // SAFETY: atomics only, no pointers: any process may read and write at any time.
@@ -273,6 +288,7 @@ impl Registry {
             usage: Usage::none(),
             counters: Counters::none(),
             changed: Changed::none(),
+            doomed: Doomed::none(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Runs that are to end: marked by whoever asks, seen to by the coordinator.
 
-use super::ended;
+use super::{away, ended};
 use crate::error::Result;
 use crate::queue::Job;
 use crate::queue::claim::to_uuids;
@@ -50,8 +50,13 @@ pub fn press(own: &Own) -> Result<Option<i64>> {
     if jobs.is_empty() {
         return Ok(None);
     }
+    away::cancel(own, &jobs)?;
     own.run(
-        "WITH c AS (SELECT id FROM automate.job WHERE id = ANY ($1) AND status <> 'running' FOR UPDATE SKIP LOCKED),
+        "WITH c AS (SELECT id FROM automate.job AS j WHERE id = ANY ($1) AND status <> 'running'
+                    AND NOT (status = 'waiting' AND EXISTS (
+                        SELECT FROM automate.task_run AS t JOIN automate.run AS w ON w.id = t.started
+                        WHERE t.job = j.id AND w.finished_at IS NULL))
+                    FOR UPDATE SKIP LOCKED),
          j AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*, automate.redrive(job) AS retry)
          INSERT INTO automate.job_history (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
          SELECT j.id, j.kind, j.owner, 'cancelled', j.attempts, j.enqueued_at, clock_timestamp(),

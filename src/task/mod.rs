@@ -1,15 +1,22 @@
 //! Tasks: what is done on a schedule. `define` checks and stores them, `fire` makes their jobs
-//! when they are due, `run` writes them, `perform` does what a job says, `ended` what became of it.
+//! when they are due, `run` writes them, `perform` does what a job says, `ended` what became of it,
+//! `away` of what it has started.
 
+mod arguments;
+pub mod away;
 pub mod cancel;
 mod command;
 pub mod define;
 pub mod ended;
 pub mod fire;
+pub mod output;
 pub mod perform;
+mod request;
+mod routine;
 mod row;
 pub mod run;
 pub mod steer;
+pub mod toplevel;
 pub mod when;
 
 pub use perform::perform;
@@ -23,7 +30,7 @@ pub fn may_share(job: &Job) -> bool {
     let text = |key: &str| job.payload[key].as_str().unwrap_or_default();
     match text("type") {
         "sql" => statement::is_known_short(text("command")),
-        kind => kind != "report",
+        kind => !matches!(kind, "report" | "function"),
     }
 }
 
