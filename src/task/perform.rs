@@ -35,7 +35,7 @@ fn is_function(job: &Job) -> bool {
 }
 
 /// Ends a run that no attempt can mend, and disables its task.
-pub fn give_up(job: &Job, error: Error) -> Result<Outcome> {
+pub(super) fn give_up(job: &Job, error: Error) -> Result<Outcome> {
     let failure = Failure::from(error);
     let task = job.payload["task"].as_str().and_then(|id| Uuid::parse_str(id).ok());
     if let Some(task) = task {

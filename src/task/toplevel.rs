@@ -1,9 +1,11 @@
 //! Tasks of type procedure: a statement at top level, or the name of a procedure that is called.
 
+use super::perform::give_up;
 use super::routine::{self, Verb};
 use crate::error::{Error, Result};
 use crate::pg;
 use crate::queue::Job;
+use crate::queue::finish::Outcome;
 use crate::spi::{statement, step};
 use automate_core::task::Routine;
 use pgrx::prelude::*;
@@ -75,8 +77,15 @@ pub(super) fn check(command: &str, args: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The statement of a run.
-pub fn text(job: &Job) -> Result<String> {
+/// The statement of a run; or its end, when the procedure that it names is gone.
+pub fn text(job: &Job) -> Result<std::result::Result<String, Outcome>> {
+    match statement_of(job) {
+        Err(error) if is_gone(job)? => give_up(job, error).map(Err),
+        other => other.map(Ok),
+    }
+}
+
+fn statement_of(job: &Job) -> Result<String> {
     let text = |key: &str| job.payload[key].as_str().unwrap_or_default().to_string();
     let command = text("command");
     match job.payload["type"].as_str() {
@@ -87,10 +96,10 @@ pub fn text(job: &Job) -> Result<String> {
     }
 }
 
-/// True when the procedure that the command names is gone: no run can succeed.
-pub fn is_gone(job: &Job) -> bool {
+fn is_gone(job: &Job) -> Result<bool> {
     let command = job.payload["command"].as_str().unwrap_or_default();
-    job.payload["type"] == "procedure"
-        && form(command).is_ok_and(|form| form == Form::Name)
-        && routine::is_gone(command, Verb::Call).unwrap_or(false)
+    if job.payload["type"] != "procedure" || form(command)? != Form::Name {
+        return Ok(false);
+    }
+    routine::is_gone(command, Verb::Call)
 }

@@ -325,14 +325,10 @@ impl Executor {
             let path = std::ffi::CString::new(path.as_str()).unwrap_or_default();
             process::set(c"search_path", &path);
         }
-        let text = match process::with_snapshot(|| task::toplevel::text(&job)) {
+        let text = || task::toplevel::text(&job).unwrap_or_else(|e| e.raise());
+        let text = match process::with_snapshot(text) {
             Ok(text) => text,
-            Err(error) if task::toplevel::is_gone(&job) => {
-                let given_up = || task::perform::give_up(&job, error);
-                let outcome = process::with_snapshot(given_up).unwrap_or_else(|e| e.raise());
-                return Finished { job, outcome, started_us };
-            }
-            Err(error) => error.raise(),
+            Err(outcome) => return Finished { job, outcome, started_us },
         };
         if let Some(key) = &job.concurrency_key {
             claim::keep_key(self.role, key);
