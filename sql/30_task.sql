@@ -132,6 +132,7 @@ CREATE TABLE automate.task_run (
 ) WITH (fillfactor = 80);
 CREATE INDEX task_run_open ON automate.task_run (task) WHERE finished_at IS NULL;
 CREATE INDEX task_run_cancelling ON automate.task_run (job) WHERE cancelling IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX task_run_started ON automate.task_run (started) WHERE started IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX task_run_recorded ON automate.task_run (recorded_at);
 COMMENT ON TABLE automate.task_run IS
 'What became of each instant of a task: a run, or why it was skipped. Kept for automate.history_retention. The view automate.task_runs has the tasks'' names, and what runs now.';
@@ -197,7 +198,7 @@ CREATE FUNCTION automate.schedule_task(
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_schedule_task';
 COMMENT ON FUNCTION automate.schedule_task(text, text, text, text, jsonb, text, text, text, interval, interval, integer, interval, integer, text[], timestamptz, timestamptz, boolean, text, text, text, jsonb) IS
-'Does something on a schedule, in sessions of the caller. task_type: sql (command is one statement or several in one transaction, args {"params": [...]}), workflow (command is its name, args its input) or report (command is its name, args {"params", "formats", "template", "recipients"}). schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or JSON; in the wall time of time_zone, by default the session''s; or {"on_trigger": name}: once for each firing of a trigger (one after the other, unless overlap is allow; the input of a workflow has the event as event). automate.next_runs shows what a schedule means; the columns of automate.task tell what the policies mean.';
+'Does something on a schedule, in sessions of the caller. task_type: sql (command is one statement or several in one transaction, args {"params": [...]}), procedure (one statement at top level, or the name of a procedure with args {"params": [...]} or {"args": {name: value}}), function (its name, the same args), workflow (its name, args its input; the run is over when the workflow is), report (its name, args {"params", "formats", "template", "recipients"}), notification (the template, args {"recipients", "params"}) or http (the URL, args {"method", "headers", "query", "body", "expect"}). A string in args that is wholly ${ ... } is jq over {task, run, scheduled_at}. schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or JSON; in the wall time of time_zone, by default the session''s; or {"on_trigger": name}: once for each firing of a trigger (one after the other, unless overlap is allow; the input of a workflow has the event as event). automate.next_runs shows what a schedule means; the columns of automate.task tell what the policies mean.';
 
 CREATE FUNCTION automate.unschedule_task(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

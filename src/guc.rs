@@ -11,6 +11,7 @@ static BATCH_MAX: GucSetting<i32> = GucSetting::<i32>::new(500);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
+static KILL_AFTER: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 static NETWORK_ALLOW: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
@@ -45,6 +46,11 @@ pub fn executor_idle_timeout_ms() -> i64 {
 /// How long history is kept, in seconds.
 pub fn history_retention_s() -> i64 {
     i64::from(HISTORY_RETENTION.get())
+}
+
+/// How long after its timeout a job that goes on is ended with its session, in milliseconds.
+pub fn kill_after_ms() -> i64 {
+    i64::from(KILL_AFTER.get())
 }
 
 /// Most executors of one database.
@@ -136,6 +142,7 @@ pub fn define() {
         GucFlags::UNIT_S,
     );
     define_limits();
+    define_network();
     define_origin();
 }
 
@@ -167,6 +174,16 @@ fn define_origin() {
 
 fn define_limits() {
     GucRegistry::define_int_guc(
+        c"automate.kill_after",
+        c"How long after its timeout a job that goes on is ended with its session.",
+        c"At the timeout its statement is cancelled; code can catch that and go on.",
+        &KILL_AFTER,
+        100,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
         c"automate.max_executors",
         c"Most executors of one database.",
         c"Each is a background worker: see max_worker_processes.",
@@ -186,20 +203,6 @@ fn define_limits() {
         GucContext::Suset,
         GucFlags::default(),
     );
-    // SAFETY: the check hook keeps to what PostgreSQL allows there; there are no other hooks.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"automate.network_allow",
-            c"Hosts and networks that may be reached: host patterns and CIDR blocks, separated by commas.",
-            c"* is every public address. Private, loopback and link-local ones only if listed.",
-            &NETWORK_ALLOW,
-            GucContext::Suset,
-            GucFlags::default(),
-            Some(check_network_allow),
-            None,
-            None,
-        );
-    }
     GucRegistry::define_bool_guc(
         c"automate.skip_rules",
         c"While on, rules do not see what the session changes.",
@@ -216,6 +219,23 @@ fn define_limits() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+fn define_network() {
+    // SAFETY: the check hook keeps to what PostgreSQL allows there; there are no other hooks.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"automate.network_allow",
+            c"Hosts and networks that may be reached: host patterns and CIDR blocks, separated by commas.",
+            c"* is every public address. Private, loopback and link-local ones only if listed.",
+            &NETWORK_ALLOW,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_network_allow),
+            None,
+            None,
+        );
+    }
 }
 
 /// Refuses a list that cannot be read, where it is set: the old one stays in force.

@@ -19,6 +19,7 @@ pub const ROUND: &[fn(&Own) -> Result<()>] = &[
     crate::audit::forget_old,
     |own| crate::notify::forget_old(own, guc::history_retention_s()),
     |own| crate::report::forget(own, guc::history_retention_s()),
+    crate::task::away::catch_up,
     |own| crate::task::forget(own, guc::history_retention_s()),
     |own| crate::workflow::forget_old(own, guc::history_retention_s()),
     crate::rule::steer::disown_dropped_tables,

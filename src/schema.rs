@@ -11,20 +11,32 @@ extension_sql_file!("../sql/21_event_calls.sql", name = "event_calls", requires 
 extension_sql_file!("../sql/22_trigger.sql", name = "trigger", requires = ["event_calls"]);
 extension_sql_file!("../sql/23_ruleset.sql", name = "ruleset", requires = ["trigger"]);
 extension_sql_file!("../sql/24_trigger_calls.sql", name = "trigger_calls", requires = ["ruleset"]);
-extension_sql_file!("../sql/24_trigger_table.sql", name = "trigger_table", requires = ["trigger_calls"]);
+extension_sql_file!(
+    "../sql/24_trigger_table.sql",
+    name = "trigger_table",
+    requires = ["trigger_calls"]
+);
 extension_sql_file!("../sql/25_rule.sql", name = "rule", requires = ["trigger_table"]);
 extension_sql_file!("../sql/26_capture.sql", name = "capture", requires = ["rule"]);
 extension_sql_file!("../sql/26_rule_version.sql", name = "versions", requires = ["capture"]);
 extension_sql_file!("../sql/27_rule_insight.sql", name = "insight", requires = ["versions"]);
 extension_sql_file!("../sql/28_rule_stats.sql", name = "rule_stats", requires = ["insight"]);
-extension_sql_file!("../sql/28_trigger_stats.sql", name = "trigger_stats", requires = ["rule_stats"]);
+extension_sql_file!(
+    "../sql/28_trigger_stats.sql",
+    name = "trigger_stats",
+    requires = ["rule_stats"]
+);
 extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["trigger_stats"]);
 extension_sql_file!("../sql/29_evaluate.sql", name = "evaluate", requires = ["rule_test"]);
 extension_sql_file!("../sql/29_decision.sql", name = "decision", requires = ["evaluate"]);
 extension_sql_file!("../sql/29_calendar.sql", name = "calendar", requires = ["decision"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["calendar"]);
 extension_sql_file!("../sql/31_calendar_use.sql", name = "calendar_use", requires = ["task"]);
-extension_sql_file!("../sql/32_task_control.sql", name = "task_control", requires = ["calendar_use"]);
+extension_sql_file!(
+    "../sql/32_task_control.sql",
+    name = "task_control",
+    requires = ["calendar_use"]
+);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_control"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);

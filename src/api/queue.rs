@@ -109,7 +109,7 @@ sql_function!(automate_cancel_job, pg_finfo_automate_cancel_job, |args| {
     as_extension(|own| {
         let gone = own.run(
             "WITH c AS (SELECT id FROM automate.job
-                        WHERE id = ANY ($1) AND status <> 'running' AND kind <> 'run' AND pg_has_role($2, owner, 'USAGE')
+                        WHERE id = ANY ($1) AND status NOT IN ('running', 'waiting') AND kind <> 'run' AND pg_has_role($2, owner, 'USAGE')
                         FOR UPDATE SKIP LOCKED),
              j AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*, automate.redrive(job) AS retry)
              INSERT INTO automate.job_history (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)

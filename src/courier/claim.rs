@@ -13,6 +13,7 @@ use crate::spi::Own;
 use automate_core::net::Allow;
 use automate_sender::{Attachment, Kind};
 use pgrx::prelude::*;
+use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,7 +98,7 @@ fn candidates(
          WHERE j.lane = 'n' AND j.owner = $1 AND j.status = 'ready'
            AND (j.concurrency_key IS NULL
                 OR (NOT EXISTS (SELECT FROM automate.job AS r
-                                WHERE r.status = 'running' AND r.owner = j.owner
+                                WHERE r.status IN ('running', 'waiting') AND r.owner = j.owner
                                   AND r.concurrency_key = j.concurrency_key)
                     AND automate.try_key(j.owner, j.concurrency_key)))
          ORDER BY j.priority, j.id LIMIT $2 FOR UPDATE OF j SKIP LOCKED",
@@ -151,6 +152,11 @@ fn take(own: &Own, taken: &[Candidate], lease: i64) -> Result<Vec<(Flight, Prepa
                 Ok(call) => (Errand::Call(call.run.clone()), Ok(Outgoing::Call(Box::new(call)))),
                 Err(failure) => (Errand::Call(Call::run_of(&job.payload)), Err(failure)),
             },
+            "task" => {
+                let request = &job.payload["request"];
+                let call = Call::read(request).map(|call| Outgoing::Call(Box::new(call)));
+                (Errand::Task(expected(request)), call)
+            }
             other => {
                 let message = format!("the courier knows no kind of job \"{other}\"");
                 (Errand::Call(None), Err(Failure::internal(message)))
@@ -169,6 +175,12 @@ fn take(own: &Own, taken: &[Candidate], lease: i64) -> Result<Vec<(Flight, Prepa
         (Flight { job, owner, errand, bytes, started_us, secrets }, prepared)
     });
     Ok(claimed.collect())
+}
+
+/// The statuses that a task takes for good; none: those that every other request takes for good.
+fn expected(request: &Value) -> Vec<u16> {
+    let items = request["expect"].as_array().into_iter().flatten();
+    items.filter_map(|item| item.as_u64().and_then(|n| u16::try_from(n).ok())).collect()
 }
 
 /// The rows are locked by us and ready. Not saying so again keeps the planner off the index of
@@ -195,6 +207,7 @@ fn mark(own: &Own, ids: &[Uuid], lease: i64) -> Result<Vec<(Job, pg_sys::Oid)>> 
                 source: rows.get(i, 9),
                 search_path: None,
                 top_level: false,
+                said: None,
                 broken: None,
             };
             Ok((job, rows.get(i, 3).unwrap_or(pg_sys::InvalidOid)))

@@ -49,6 +49,8 @@ pub enum Errand {
     Delivery,
     /// A request, perhaps of a run's step.
     Call(Option<(Uuid, String)>),
+    /// The request of a task, with the statuses that it expects.
+    Task(Vec<u16>),
 }
 
 /// A job under our lease.
@@ -83,7 +85,7 @@ pub extern "C-unwind" fn automate_courier_main(index: pg_sys::Datum) {
     // SAFETY: the bootstrap superuser; only our own tables are touched.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(me.db, pg_sys::InvalidOid, 0) };
     me.bind_to_extension();
-    set(c"synchronous_commit", c"off");
+    process::set(c"synchronous_commit", c"off");
     let sender = start_sender();
     let mut courier = Courier {
         me,
@@ -101,19 +103,6 @@ fn start_sender() -> Sender {
         Config { max_in_flight: IN_FLIGHT, queue: WAITING, per_host: 64, ..Config::default() };
     Sender::start(config)
         .unwrap_or_else(|e| process::fail(&format!("pg_automate courier cannot start: {e}")))
-}
-
-/// Sets a setting for the life of the process.
-fn set(name: &std::ffi::CStr, value: &std::ffi::CStr) {
-    // SAFETY: both are NUL-terminated and known to be valid.
-    unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-        );
-    }
 }
 
 impl Courier {
@@ -289,7 +278,7 @@ impl Courier {
         }
         if !self.done.is_empty() {
             // Whoever drops the extension may hold the locks already; then there is no one to tell.
-            set(c"lock_timeout", c"300ms");
+            process::set(c"lock_timeout", c"300ms");
             let recorded = process::transaction(|| {
                 if self.me.extension_is_ours() {
                     as_extension(|own| {

@@ -6,15 +6,16 @@ use crate::notify::channel::to_pg;
 use crate::queue::Job;
 use crate::queue::finish::{Finished, Outcome, finish, may_retry};
 use crate::spi::{Own, step};
-use crate::workflow;
+use crate::{wake, workflow};
 use automate_sender::{Class, Response};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Bytes of an answer that are kept with a delivery.
+/// Bytes of an answer that are kept with a delivery, or with a task's run.
 const EXCERPT: usize = 2000;
+const EXCERPT_OF_TASK: usize = 8000;
 /// Attempts at a request whose connection could not be made.
 const CONNECT_ATTEMPTS: i32 = 3;
 
@@ -50,12 +51,14 @@ impl Done {
     /// The outcome of a request.
     pub fn of(flight: Flight, outcome: automate_sender::Outcome) -> Done {
         let latency_ms = i32::try_from(outcome.latency.as_millis()).unwrap_or(i32::MAX);
-        let end = match outcome.result {
+        let end = match expected(&flight, outcome.result) {
             Ok(response) => End::Sent { response, latency_ms },
             Err(failure) => End::Failed {
                 again: again(&flight, &failure),
                 answer: call::answer_failed(&failure),
-                response: failure.code.map(|code| excerpt(code, &failure.body, &flight.secrets)),
+                response: failure
+                    .code
+                    .map(|code| excerpt(code, &failure.body, &flight.secrets, kept(&flight))),
                 failure: plain(&failure, &flight.secrets),
                 latency_ms,
             },
@@ -88,13 +91,44 @@ impl Done {
     }
 }
 
+/// What a task makes of an answer that is or is not among those that it expects.
+fn expected(
+    flight: &Flight,
+    result: std::result::Result<Response, automate_sender::Failure>,
+) -> std::result::Result<Response, automate_sender::Failure> {
+    let Errand::Task(expect) = &flight.errand else { return result };
+    let wanted = |status: u16| expect.contains(&status);
+    match result {
+        Ok(response) if !expect.is_empty() && !wanted(response.status) => {
+            Err(automate_sender::Failure {
+                class: Class::Permanent,
+                code: Some(response.status),
+                message: format!("the peer answered {}, which is not expected", response.status),
+                hint: Some("The task's args say in \"expect\" which statuses are good.".into()),
+                retry_after: None,
+                sent: true,
+                headers: response.headers,
+                body: response.body,
+                truncated: response.truncated,
+            })
+        }
+        Err(failure) if failure.code.is_some_and(wanted) => Ok(Response {
+            status: failure.code.unwrap_or_default(),
+            headers: failure.headers,
+            body: failure.body,
+            truncated: failure.truncated,
+        }),
+        result => result,
+    }
+}
+
 /// A delivery is tried again while that may help. A step's own retry decides about an answer; the
 /// queue repeats only what never reached the peer.
 fn again(flight: &Flight, failure: &automate_sender::Failure) -> Again {
     let later = Again::Later(failure.retry_after.unwrap_or_default());
     match (&flight.errand, failure.class) {
         (_, Class::Permanent | Class::Refused) => Again::No,
-        (Errand::Delivery | Errand::Call(None), Class::Transient) => later,
+        (Errand::Delivery | Errand::Call(None) | Errand::Task(_), Class::Transient) => later,
         (Errand::Call(Some(_)), Class::Transient) => {
             let unreached = failure.code.is_none() && !failure.sent;
             if unreached && flight.job.attempts + 1 < CONNECT_ATTEMPTS { later } else { Again::No }
@@ -139,11 +173,16 @@ fn way_out(failure: &automate_sender::Failure) -> Option<&'static str> {
     })
 }
 
+/// How much of an answer is kept.
+fn kept(flight: &Flight) -> usize {
+    if matches!(flight.errand, Errand::Task(_)) { EXCERPT_OF_TASK } else { EXCERPT }
+}
+
 /// Code and beginning of an answer.
-fn excerpt(code: u16, body: &[u8], secrets: &[String]) -> String {
-    let text = hide(&call::text(&body[..body.len().min(4 * EXCERPT)]), secrets);
+fn excerpt(code: u16, body: &[u8], secrets: &[String], most: usize) -> String {
+    let text = hide(&call::text(&body[..body.len().min(4 * most)]), secrets);
     let mut text = format!("{code} {}", text.trim());
-    text.truncate(text.floor_char_boundary(EXCERPT));
+    text.truncate(text.floor_char_boundary(most));
     text.trim_end().to_owned()
 }
 
@@ -184,6 +223,10 @@ fn set_down(own: &Own, done: &[Done]) -> Result<()> {
         claim::give_back(own, &untouched)?;
     }
     update_deliveries(own, done)?;
+    if done.iter().any(|d| matches!(d.flight.errand, Errand::Task(_))) {
+        // Later runs may have waited for their turn.
+        wake::arm_coordinator();
+    }
     let mut finished = Vec::with_capacity(done.len());
     for one in done {
         let outcome = match outcome_of(one) {
@@ -203,6 +246,9 @@ fn job_of(done: &Done) -> Job {
     if matches!(done.flight.errand, Errand::Call(Some(_))) {
         job.max_attempts = job.max_attempts.max(CONNECT_ATTEMPTS);
     }
+    if let (Errand::Task(_), End::Failed { response, .. }) = (&done.flight.errand, &done.end) {
+        job.said = response.clone();
+    }
     job
 }
 
@@ -210,7 +256,12 @@ fn outcome_of(done: &Done) -> Option<Outcome> {
     match &done.end {
         End::Untouched => None,
         End::Sent { response, .. } => {
-            Some(Outcome::Succeeded(json!({ "status": response.status })))
+            let mut answer = json!({ "status": response.status });
+            if let Errand::Task(_) = done.flight.errand {
+                let (status, body) = (response.status, &response.body);
+                answer["output"] = excerpt(status, body, &[], EXCERPT_OF_TASK).into();
+            }
+            Some(Outcome::Succeeded(answer))
         }
         End::Failed { failure, again: Again::Later(pause), .. } => {
             Some(Outcome::Later(failure.clone(), *pause))
@@ -257,7 +308,7 @@ fn update_deliveries(own: &Own, done: &[Done]) -> Result<()> {
         let (state, error, response, latency_ms) = match &one.end {
             End::Untouched => continue,
             End::Sent { response, latency_ms } => {
-                let text = excerpt(response.status, &response.body, &one.flight.secrets);
+                let text = excerpt(response.status, &response.body, &one.flight.secrets, EXCERPT);
                 ("sent", None, Some(text), *latency_ms)
             }
             End::Failed { failure, response, latency_ms, .. } => {

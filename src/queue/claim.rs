@@ -38,7 +38,9 @@ pub fn claim(own: &Own, role: pg_sys::Oid, limit: i64) -> Result<Vec<Job>> {
                     concurrency_key, source, search_path, top_level, priority
              FROM automate.job
              WHERE lane = 's' AND owner = $1 AND status = 'ready' AND (priority, id) > ($3, $4)
-               AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+               AND (concurrency_key IS NULL OR ((SELECT count(*) FROM automate.job AS h WHERE h.owner = job.owner AND h.concurrency_key = job.concurrency_key
+                    AND (h.status = 'waiting' OR (h.lane = 'n' AND h.status = 'running'))) = 0
+                AND automate.try_key(owner, concurrency_key)))
                AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
                         WHERE e.owner = job.owner AND e.order_key = job.order_key)
                     AND automate.try_key(owner, order_key)))
@@ -56,7 +58,9 @@ pub fn claim(own: &Own, role: pg_sys::Oid, limit: i64) -> Result<Vec<Job>> {
                 concurrency_key, source, search_path, top_level, priority
          FROM automate.job
          WHERE lane = 's' AND owner = $1 AND status = 'ready'
-           AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+           AND (concurrency_key IS NULL OR ((SELECT count(*) FROM automate.job AS h WHERE h.owner = job.owner AND h.concurrency_key = job.concurrency_key
+                    AND (h.status = 'waiting' OR (h.lane = 'n' AND h.status = 'running'))) = 0
+                AND automate.try_key(owner, concurrency_key)))
            AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
                     WHERE e.owner = job.owner AND e.order_key = job.order_key)
                 AND automate.try_key(owner, order_key)))
@@ -84,7 +88,9 @@ pub fn claim_these(own: &Own, ids: &[Uuid]) -> Result<Vec<Job>> {
                 concurrency_key, source, search_path, top_level
          FROM automate.job
          WHERE id = ANY ($1) AND status = 'ready'
-           AND (concurrency_key IS NULL OR automate.try_key(owner, concurrency_key))
+           AND (concurrency_key IS NULL OR ((SELECT count(*) FROM automate.job AS h WHERE h.owner = job.owner AND h.concurrency_key = job.concurrency_key
+                    AND (h.status = 'waiting' OR (h.lane = 'n' AND h.status = 'running'))) = 0
+                AND automate.try_key(owner, concurrency_key)))
            AND (order_key IS NULL OR (order_seq = (SELECT min(e.order_seq) FROM automate.job AS e
                     WHERE e.owner = job.owner AND e.order_key = job.order_key)
                 AND automate.try_key(owner, order_key)))
@@ -99,7 +105,8 @@ pub fn to_uuids(ids: &[Uuid]) -> Vec<pgrx::Uuid> {
     ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect()
 }
 
-fn read(rows: &Rows) -> Result<Vec<Job>> {
+/// Rows that begin with the ten columns of [`claim_these`].
+pub fn read(rows: &Rows) -> Result<Vec<Job>> {
     (0..rows.len())
         .map(|i| {
             let id: pgrx::Uuid =
@@ -118,6 +125,7 @@ fn read(rows: &Rows) -> Result<Vec<Job>> {
                 source: rows.get(i, 8),
                 search_path: rows.get(i, 9),
                 top_level: rows.get(i, 10).unwrap_or(false),
+                said: None,
             })
         })
         .collect()

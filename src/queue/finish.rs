@@ -4,8 +4,8 @@ use super::Job;
 use super::claim::to_uuids;
 use crate::error::{Failure, Result};
 use crate::spi::Own;
-use crate::task::cancel;
 use crate::task::ended::{self, Ended};
+use crate::task::{away, cancel};
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
@@ -25,6 +25,12 @@ pub enum Outcome {
     GivenUp(Failure),
     /// Not done yet: it stays as it is.
     Stays,
+    /// What it has started goes on; it waits for its end (see `task::away`).
+    Away(Value),
+    /// The courier sends this request for it, and ends it.
+    Request(Value),
+    /// What it has started was cancelled.
+    Cancelled(String),
 }
 
 /// A job with its outcome and when it began.
@@ -63,7 +69,7 @@ struct Over {
 impl Over {
     /// Sorts a job in, or puts it off when it is to be tried again.
     fn take(&mut self, own: &Own, one: Finished) -> Result<()> {
-        let Finished { job, outcome, started_us } = one;
+        let Finished { mut job, outcome, started_us } = one;
         match outcome {
             Outcome::Stays => {}
             Outcome::Gone => self.gone.push(job.id),
@@ -73,13 +79,20 @@ impl Over {
                 );
                 self.done.push((job.id, "succeeded", None, Some(answer.to_string()), started_us));
             }
+            Outcome::Away(mut answer) => {
+                let ended = job.run_ended(started_us, |payload| Ended::away(payload, &mut answer));
+                self.runs.extend(ended);
+                away::wait(own, job.id)?;
+            }
+            Outcome::Request(request) => away::send(own, job.id, &request)?,
+            Outcome::Cancelled(error) => self.fail(job, "cancelled", error, started_us),
             Outcome::Failed(failure) | Outcome::GivenUp(failure)
                 if failure.is_cancel()
                     && job.is_task()
                     && let Some(why) = cancel::reason(own, &job)? =>
             {
                 let error = format!("{}: cancelled: {why}", failure.sqlstate());
-                self.fail(&job, "cancelled", error, started_us);
+                self.fail(job, "cancelled", error, started_us);
             }
             Outcome::Failed(failure) if may_retry(&job, &failure) => {
                 put_off(own, &job, &failure, Duration::ZERO)?;
@@ -88,13 +101,13 @@ impl Over {
                 put_off(own, &job, &failure, pause)?;
             }
             Outcome::Failed(failure) | Outcome::Later(failure, _) | Outcome::GivenUp(failure) => {
-                self.fail(&job, "failed", failure.text(), started_us);
+                self.fail(job, "failed", failure.text(), started_us);
             }
         }
         Ok(())
     }
 
-    fn fail(&mut self, job: &Job, status: &'static str, error: String, started_us: i64) {
+    fn fail(&mut self, mut job: Job, status: &'static str, error: String, started_us: i64) {
         self.runs
             .extend(job.run_ended(started_us, |payload| Ended::failed(payload, status, &error)));
         self.done.push((job.id, status, Some(error), None, started_us));

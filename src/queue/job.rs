@@ -1,6 +1,7 @@
 //! A claimed job.
 
 use crate::task::ended::Ended;
+use crate::task::output;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub struct Job {
     pub source: Option<String>,
     pub search_path: Option<String>,
     pub top_level: bool,
+    /// What it said while it was done, for the record of a task's run.
+    pub said: Option<String>,
 }
 
 impl Job {
@@ -29,7 +32,7 @@ impl Job {
 
     /// What became of the run of a task, if it is one.
     pub fn run_ended(
-        &self,
+        &mut self,
         started_us: i64,
         read: impl FnOnce(&Value) -> Option<Ended>,
     ) -> Option<Ended> {
@@ -37,6 +40,7 @@ impl Job {
         ended.map(|ended| Ended {
             attempts: self.attempts + 1,
             started_us: Some(started_us),
+            output: output::join(self.said.take(), ended.output),
             ..ended
         })
     }

@@ -5,9 +5,10 @@ use super::{find, read_formats, read_kept};
 use crate::error::{Error, Result};
 use crate::notify::{self, Attachment, Notification};
 use crate::noun::looked_for;
-use crate::queue::finish::Outcome;
+use crate::queue::finish::{Outcome, may_retry};
 use crate::queue::{Job, Lane, NewJob};
 use crate::spi::{Own, as_extension, step};
+use crate::task::away;
 use crate::{access, pg};
 use automate_core::report::{Definition, Format, OnEmpty, render};
 use pgrx::datum::TimestampWithTimeZone;
@@ -115,7 +116,10 @@ pub fn perform(job: &Job) -> Result<Outcome> {
         load(id).and_then(|run| work(&run, started_us)).unwrap_or_else(|e| e.raise())
     });
     match done {
-        Ok(rows) => Ok(Outcome::Succeeded(json!({ "report_run": id, "rows": rows }))),
+        Ok(rows) => {
+            as_extension(|own| away::ended(own, &[id]))?;
+            Ok(Outcome::Succeeded(json!({ "report_run": id, "rows": rows })))
+        }
         Err(failure) => {
             // Stays so unless another attempt succeeds.
             as_extension(|own| {
@@ -123,7 +127,8 @@ pub fn perform(job: &Job) -> Result<Outcome> {
                     "UPDATE automate.report_run SET status = 'failed', error = $2, started_at = $3,
                             finished_at = clock_timestamp() WHERE id = $1",
                     &[uuid(id).into(), failure.text().into(), instant(started_us)?.into()],
-                )
+                )?;
+                if may_retry(job, &failure) { Ok(()) } else { away::ended(own, &[id]) }
             })?;
             Ok(Outcome::Failed(failure))
         }

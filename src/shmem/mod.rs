@@ -2,6 +2,7 @@
 
 pub mod changed;
 pub mod counter;
+pub mod doomed;
 pub mod inflight;
 pub mod registry;
 pub mod trouble;

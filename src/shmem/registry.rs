@@ -3,6 +3,7 @@
 
 use super::changed::Changed;
 use super::counter::Counters;
+use super::doomed::Doomed;
 use super::trouble::Troubles;
 use super::usage::Usage;
 use pgrx::prelude::*;
@@ -94,6 +95,8 @@ pub struct Slot {
     job: [AtomicU64; 2],
     /// The job that somebody wants to be cancelled.
     cancel: [AtomicU64; 2],
+    /// When the timeout of its job passes; 0: never.
+    deadline: AtomicI64,
     /// Coordinators only: the last bit is set while nothing is to be claimed in the database, the
     /// others count how often it was paused.
     paused: AtomicU64,
@@ -115,6 +118,7 @@ impl Slot {
             entered: AtomicI64::new(0),
             job: [const { AtomicU64::new(0) }; 2],
             cancel: [const { AtomicU64::new(0) }; 2],
+            deadline: AtomicI64::new(0),
             paused: AtomicU64::new(1),
             absent: AtomicBool::new(false),
         }
@@ -173,6 +177,15 @@ impl Slot {
     pub fn is_asked_to_cancel(&self) -> bool {
         let same = |part: usize| self.cancel[part].load(Acquire) == self.job[part].load(Acquire);
         same(0) && same(1)
+    }
+
+    /// When the timeout of its job passes, in PostgreSQL's microseconds; 0: never.
+    pub fn deadline(&self) -> i64 {
+        self.deadline.load(Relaxed)
+    }
+
+    pub fn set_deadline(&self, at: i64) {
+        self.deadline.store(at, Relaxed);
     }
 
     pub fn set_state(&self, state: State) {
@@ -244,6 +257,7 @@ impl Slot {
         self.procno.store(-1, Release);
         self.pid.store(0, Relaxed);
         self.set_job(None);
+        self.set_deadline(0);
         self.kind.store(Kind::Free as u32, Release);
     }
 }
@@ -268,6 +282,7 @@ pub struct Registry {
     pub usage: Usage,
     pub counters: Counters,
     pub changed: Changed,
+    pub doomed: Doomed,
 }
 
 // SAFETY: atomics only, no pointers: any process may read and write at any time.
@@ -289,6 +304,7 @@ impl Registry {
             usage: Usage::none(),
             counters: Counters::none(),
             changed: Changed::none(),
+            doomed: Doomed::none(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Failure, Result, shown};
 use crate::pg;
+use crate::spi::head::{self, Head};
 use crate::spi::{rights, step};
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -262,18 +263,16 @@ pub fn c_text(what: &str, text: &str) -> Result<CString> {
 
 unsafe fn is_utility(parsed: *mut pg_sys::List) -> bool {
     // SAFETY: the caller passes a list of RawStmt from the parser.
-    unsafe {
-        pg::items::<pg_sys::RawStmt>(parsed).any(|raw| {
-            !matches!(
-                (*(*raw).stmt).type_,
-                pg_sys::NodeTag::T_SelectStmt
-                    | pg_sys::NodeTag::T_InsertStmt
-                    | pg_sys::NodeTag::T_UpdateStmt
-                    | pg_sys::NodeTag::T_DeleteStmt
-                    | pg_sys::NodeTag::T_MergeStmt
-            )
-        })
-    }
+    unsafe { pg::items::<pg_sys::RawStmt>(parsed).any(|raw| !changes_rows_only((*raw).stmt)) }
+}
+
+/// # Safety
+/// A statement of the parser.
+pub(super) unsafe fn changes_rows_only(node: *const pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: every node has a tag.
+    let tag = unsafe { (*node).type_ };
+    matches!(tag, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
 }
 
 /// The plan of a statement, from the cache or made now. SPI must be connected.
@@ -307,6 +306,17 @@ pub fn prepared(text: &str) -> Result<Rc<Prepared>> {
     }
     PLANS.with_borrow_mut(|p| p.insert(key, made.clone()));
     Ok(made)
+}
+
+/// True when the statement has been prepared here, and nothing it names has changed since.
+pub fn is_valid(text: &str) -> bool {
+    // SAFETY: looks at a kept plan.
+    lookup(text).is_some_and(|s| unsafe { pg_sys::SPI_plan_is_valid(s.plan) })
+}
+
+/// True when the statement has been prepared here.
+pub(super) fn is_known(text: &str) -> bool {
+    lookup(text).is_some()
 }
 
 /// True when the statement is known and short here.
@@ -350,12 +360,37 @@ pub fn execute(text: &str, params: &[Value], want_rows: bool) -> Result<Answer> 
     answer
 }
 
+/// The same for one statement whose first rows shall be seen, however many there are; answers how
+/// many rows it answered or changed.
+pub fn execute_into(text: &str, params: &[Value], head: &mut Head) -> Result<u64> {
+    // SAFETY: as in `execute`.
+    unsafe { pg_sys::SPI_connect() };
+    let answer =
+        prepared(text).and_then(|statement| execute_prepared(&statement, text, params, Some(head)));
+    // SAFETY: as above.
+    unsafe { pg_sys::SPI_finish() };
+    answer.map(|(processed, _)| processed)
+}
+
 fn execute_connected(text: &str, params: &[Value], want_rows: bool) -> Result<Answer> {
     let known = lookup(text);
     if known.is_none() && params.is_empty() && is_script(text)? {
         return run_script(text, want_rows);
     }
     let statement = known.map_or_else(|| prepared(text), Ok)?;
+    let (processed, table) = execute_prepared(&statement, text, params, None)?;
+    let rows =
+        if want_rows && !table.is_null() { read_rows(table, processed)? } else { Vec::new() };
+    Ok(Answer { processed, rows })
+}
+
+/// How many rows were answered or changed, and those answered unless they go into `head`.
+fn execute_prepared(
+    statement: &Prepared,
+    text: &str,
+    params: &[Value],
+    head: Option<&mut Head>,
+) -> Result<(u64, *mut pg_sys::SPITupleTable)> {
     if params.len() < statement.types.len() {
         return Err(Error::refused(
             PgSqlErrorCode::ERRCODE_UNDEFINED_PARAMETER,
@@ -374,17 +409,18 @@ fn execute_connected(text: &str, params: &[Value], want_rows: bool) -> Result<An
     // SAFETY: the plan takes exactly these arguments, made by the types' own input functions.
     let (code, processed, table) = unsafe {
         pg_sys::SPI_tuptable = std::ptr::null_mut();
-        let code =
-            pg_sys::SPI_execute_plan(statement.plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+        let plan = statement.plan;
+        let code = match head {
+            Some(head) => head::run_plan(plan, &statement.types, &values, &nulls, head),
+            None => pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0),
+        };
         (code, pg_sys::SPI_processed, pg_sys::SPI_tuptable)
     };
     statement.learn(pg::micros() - begun);
     if code < 0 {
         return Err(refuse_spi(code, text));
     }
-    let rows =
-        if want_rows && !table.is_null() { read_rows(table, processed)? } else { Vec::new() };
-    Ok(Answer { processed, rows })
+    Ok((processed, table))
 }
 
 fn lookup(text: &str) -> Option<Rc<Prepared>> {
@@ -466,7 +502,7 @@ pub(super) fn bind(
 }
 
 /// A JSON value as the text that its SQL type reads; None for NULL.
-fn parameter_text(value: &Value, oid: pg_sys::Oid) -> Option<String> {
+pub fn parameter_text(value: &Value, oid: pg_sys::Oid) -> Option<String> {
     if oid == pg_sys::JSONBOID || oid == pg_sys::JSONOID {
         return Some(value.to_string());
     }

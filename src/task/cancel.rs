@@ -2,7 +2,7 @@
 //! the coordinator sees to what runs.
 
 use super::ended::{self, Ended};
-use super::when;
+use super::{away, when};
 use crate::error::{Error, Result};
 use crate::noun::TASK;
 use crate::queue::Job;
@@ -128,13 +128,14 @@ fn end_waiting(own: &Own) -> Result<()> {
     ended::note(own, &ended)
 }
 
-/// Takes the jobs of such runs out of the queue; those that somebody does now are passed over.
+/// Takes the jobs of such runs out of the queue; those that somebody does now, and those that wait
+/// for the end of what they have started, are passed over.
 fn end_queued(own: &Own, jobs: &[Uuid]) -> Result<()> {
     if jobs.is_empty() {
         return Ok(());
     }
     own.run(
-        "WITH c AS (SELECT id FROM automate.job WHERE id = ANY ($1) AND status <> 'running' FOR UPDATE SKIP LOCKED),
+        "WITH c AS (SELECT id FROM automate.job WHERE id = ANY ($1) AND status NOT IN ('running', 'waiting') FOR UPDATE SKIP LOCKED),
          j AS (DELETE FROM automate.job USING c WHERE job.id = c.id RETURNING job.*, automate.redrive(job) AS retry)
          INSERT INTO automate.job_history (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
          SELECT j.id, j.kind, j.owner, 'cancelled', j.attempts, j.enqueued_at, clock_timestamp(),
@@ -170,6 +171,7 @@ pub fn press(own: &Own) -> Result<Option<i64>> {
     if !started.is_empty() {
         workflow::ask_to_cancel(own, &started)?;
         jobs.extend(end_reports(own, &started)?);
+        away::ended(own, &started)?;
     }
     let Some(registry) = registry() else { return Ok(Some(AGAIN_MS)) };
     for (_, slot) in registry.of_database(pg::my_database()) {
@@ -191,10 +193,7 @@ fn end_reports(own: &Own, started: &[Uuid]) -> Result<Vec<Uuid>> {
          j AS (DELETE FROM automate.job USING c WHERE job.id = c.id
                RETURNING job.*, automate.redrive(job) AS retry, c.error, c.run),
          p AS (UPDATE automate.report_run AS p SET status = 'failed', finished_at = clock_timestamp(), error = j.error
-               FROM j WHERE p.id = j.run),
-         r AS (UPDATE automate.task_run AS r
-               SET status = 'cancelled', finished_at = clock_timestamp(), error = j.error
-               FROM j WHERE r.started = j.run AND r.finished_at IS NULL)
+               FROM j WHERE p.id = j.run)
          INSERT INTO automate.job_history (id, kind, owner, status, attempts, enqueued_at, finished_at, error, source, retry)
          SELECT id, kind, owner, 'cancelled', attempts, enqueued_at, clock_timestamp(), error, source, retry FROM j",
         &[to_uuids(started).into()],

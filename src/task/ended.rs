@@ -6,6 +6,9 @@ use crate::spi::Own;
 use serde_json::Value;
 use uuid::Uuid;
 
+/// The keys under which answers name what was started.
+const STARTED: [&str; 3] = ["run", "report_run", "notification"];
+
 /// A job of a task that is over.
 pub struct Ended {
     pub task: Uuid,
@@ -24,12 +27,17 @@ pub struct Ended {
 impl Ended {
     /// Of a job that succeeded; takes out of its answer what is for the run alone.
     pub fn succeeded(payload: &Value, answer: &mut Value) -> Option<Ended> {
-        let started = answer["run"].as_str().or_else(|| answer["report_run"].as_str());
+        let started = STARTED.iter().find_map(|key| answer[key].as_str());
         let started = started.and_then(|id| Uuid::parse_str(id).ok());
         let rows = answer["rows"].as_i64();
         let output = answer.as_object_mut().and_then(|answer| answer.remove("output"));
         let output = output.and_then(|text| text.as_str().map(str::to_owned));
         Some(Ended { started, rows, output, ..Ended::of(payload, "succeeded")? })
+    }
+
+    /// Of a job that is over for now: what it has started goes on.
+    pub fn away(payload: &Value, answer: &mut Value) -> Option<Ended> {
+        Some(Ended { status: "running", ..Ended::succeeded(payload, answer)? })
     }
 
     /// Of a job that has failed for good, or was cancelled.
@@ -77,7 +85,8 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
                            WHEN d.error LIKE '57P01: interrupted%' THEN 'interrupted' ELSE 'failed' END,
              finished_at = CASE WHEN d.status <> 'running' THEN clock_timestamp() END,
              started_at = coalesce('2000-01-01 00:00:00+00'::timestamptz + d.began * interval '1 microsecond', r.started_at),
-             attempts = d.attempts, error = d.error, rows = d.rows, output = d.output, started = d.started
+             attempts = d.attempts, error = d.error, rows = d.rows, output = d.output,
+             started = coalesce(d.started, r.started)
          FROM unnest($1, $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], $7::int8[], $8::text[], $9)
               AS d(task, at, status, attempts, began, error, rows, output, started)
          WHERE r.task = d.task AND r.scheduled_at = d.at::timestamptz AND (r.finished_at IS NULL) IS TRUE",

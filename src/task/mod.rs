@@ -1,8 +1,11 @@
 //! Tasks: what is done on a schedule. `define` checks and stores them, `fire` makes their jobs
-//! when they are due, `run` writes them, `perform` does what a job says, `ended` what became of it.
-//! `alter`, `steer`, `cancel` and `backfill` are what people do with them, `import` takes over those of pg_cron.
+//! when they are due, `run` writes them, `perform` does what a job says, `ended` what became of it,
+//! `away` of what it has started. `alter`, `steer`, `cancel` and `backfill` are what people do with
+//! them, `import` takes over those of pg_cron.
 
 pub mod alter;
+mod arguments;
+pub mod away;
 pub mod backfill;
 pub mod cancel;
 mod command;
@@ -10,10 +13,14 @@ pub mod define;
 pub mod ended;
 pub mod fire;
 pub mod import;
+pub mod output;
 pub mod perform;
+mod request;
+mod routine;
 mod row;
 pub mod run;
 pub mod steer;
+pub mod toplevel;
 pub mod when;
 
 pub use perform::perform;
@@ -27,7 +34,7 @@ pub fn may_share(job: &Job) -> bool {
     let text = |key: &str| job.payload[key].as_str().unwrap_or_default();
     match text("type") {
         "sql" => statement::is_known_short(text("command")),
-        kind => kind != "report",
+        kind => !matches!(kind, "report" | "function"),
     }
 }
 

@@ -117,7 +117,8 @@ impl<'a> NewRun<'a> {
             input.insert("event".into(), firing.event.clone());
         }
         let mut payload = json!({ "task": task.id, "scheduled_at": self.instant.to_rfc3339(), "name": task.name,
-                                  "type": task.task_type, "command": task.command, "args": args });
+                                  "type": task.task_type, "command": task.command, "args": args,
+                                  "made_by": self.cause.word() });
         if let Cause::Trigger(firing) = self.cause {
             payload["cause"] = cause::to_json(firing.cause, firing.depth() + 1);
         }

@@ -1,6 +1,7 @@
 //! The coordinator of a database: knows what is due, wakes and starts who shall do it. It runs as
 //! superuser and touches the extension's own tables only; never a user's text.
 
+use super::deadline::Deadlines;
 use super::pool::Pool;
 use super::process::{self, Process};
 use crate::error::Result;
@@ -38,6 +39,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
     }
     let mut pool = Pool::new(me.db);
     let mut dead = Dead::new();
+    let mut deadlines = Deadlines::new(me.db);
     let mut role_changes = 0;
     let mut next_housekeeping = 0;
     loop {
@@ -54,6 +56,8 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             next_housekeeping = pg::now() + housekeep::INTERVAL_US;
             housekeep::ROUND.iter().for_each(|step| keep(*step));
         }
+        // Before the look, which frees the jobs of executors that are gone.
+        let pressing_ms = deadlines.press();
         let fired = pg::now();
         fire_tasks();
         let looked = process::hasty_transaction(|| {
@@ -64,7 +68,7 @@ pub extern "C-unwind" fn automate_coordinator_main(index: pg_sys::Datum) {
             trigger::watch::unsure();
             (1000, i64::MAX)
         });
-        let wait = wait.min(pool.supervise());
+        let wait = wait.min(pool.supervise()).min(pressing_ms);
         me.slot.set_state(State::Idle);
         process::report(None);
         process::report_statistics();

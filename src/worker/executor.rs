@@ -1,7 +1,7 @@
 //! An executor: a session of one role that runs its jobs, many short ones to a commit.
 
 use super::process::{self, Process};
-use super::{interrupt, toplevel};
+use super::{deadline, interrupt, toplevel};
 use crate::error::{Error, Failure};
 use crate::event::trace;
 use crate::pg;
@@ -11,7 +11,7 @@ use crate::shmem::inflight::Inflight;
 use crate::shmem::{Kind, State, registry};
 use crate::spi::{as_extension, statement, step};
 use crate::workflow::{self, Mode, Round};
-use crate::{access, guc, perform, wake};
+use crate::{access, guc, perform, task, wake};
 use pgrx::prelude::*;
 use std::collections::VecDeque;
 use uuid::Uuid;
@@ -157,11 +157,12 @@ impl Executor {
             process::leave();
         }
         let limit = self.batch;
-        let jobs = as_extension(|own| {
+        let mut jobs = as_extension(|own| {
             own.plan_for_queue();
             claim::claim(own, self.role, limit)
         })
         .unwrap_or_else(|e| e.raise());
+        jobs.retain(|job| !is_doomed(job.id));
         batch.claimed.extend(jobs.iter().map(|j| j.id));
         if jobs.is_empty() {
             return;
@@ -251,6 +252,8 @@ impl Executor {
         let result = process::bare_transaction(|| {
             held = process::with_snapshot(|| self.claim_alone(id));
             let Some(job) = held.clone() else { return };
+            // The coordinator, woken now, learns until when it may go on.
+            self.me.slot.set_deadline(deadline::of(&job));
             // There may be more work than this one job: others shall look after it meanwhile.
             if let Some(registry) = registry() {
                 registry.wake_kind(self.me.db, Kind::Coordinator);
@@ -293,6 +296,7 @@ impl Executor {
         })
         .unwrap_or_else(|e| e.raise())
         .pop()
+        .filter(|job| !is_doomed(job.id))
     }
 
     /// A turn of a run whose next step wants a transaction of its own.
@@ -322,23 +326,35 @@ impl Executor {
         }
     }
 
-    fn run_top_level(&self, job: Job, started_us: i64) -> Finished {
-        self.begin_job(Some(job.id));
-        process::report(Some(job.source.as_deref().unwrap_or(&job.kind)));
-        let text = job.payload.get("command").unwrap_or(&job.payload["sql"]);
-        let text = text.as_str().unwrap_or_default().to_string();
+    fn run_top_level(&self, mut job: Job, started_us: i64) -> Finished {
+        self.note_job(&job);
+        if let Some(path) = &job.search_path {
+            // Outlives commits in its middle; `reset_settings` undoes it.
+            let path = std::ffi::CString::new(path.as_str()).unwrap_or_default();
+            process::set(c"search_path", &path);
+        }
+        let text = || task::toplevel::text(&job).unwrap_or_else(|e| e.raise());
+        let text = match process::with_snapshot(text) {
+            Ok(text) => text,
+            Err(outcome) => return Finished { job, outcome, started_us },
+        };
         if let Some(key) = &job.concurrency_key {
             claim::keep_key(self.role, key);
+        }
+        if job.is_task() {
+            task::output::listen();
         }
         process::with_snapshot(|| toplevel::mark(&job, self.me.lease()))
             .and_then(|()| interrupt::during(|| toplevel::run(&text, job.timeout_ms)))
             .unwrap_or_else(|e| e.raise());
         TimeLimit::clear();
+        job.said = task::output::hush();
         Finished { job, outcome: Outcome::Succeeded(serde_json::json!({})), started_us }
     }
 
     /// The job's transaction failed as a whole: says so in another.
-    fn record_failure(&self, job: Job, failure: Failure, started_us: i64) {
+    fn record_failure(&self, mut job: Job, failure: Failure, started_us: i64) {
+        job.said = task::output::hush();
         let finished = Finished { job, outcome: Outcome::Failed(failure), started_us };
         if let Err(failure) = process::transaction(|| self.record(vec![finished])) {
             log!("pg_automate executor cannot record a failure: {}", failure.text());
@@ -358,6 +374,9 @@ impl Executor {
 
     fn begin_job(&self, job: Option<Uuid>) {
         self.me.slot.set_job(job);
+        if job.is_none() {
+            self.me.slot.set_deadline(0);
+        }
         let incarnation = registry().map_or(0, |r| r.incarnation());
         if let Err(e) = self.inflight.note(self.me.index, incarnation, self.me.db.to_u32(), job) {
             log!("pg_automate cannot write pg_automate/inflight: {e}");
@@ -366,14 +385,18 @@ impl Executor {
 
     /// Says in shared memory, in the file of jobs in flight and in pg_stat_activity what runs now.
     fn note_job(&self, job: &Job) {
+        self.me.slot.set_deadline(deadline::of(job));
         self.begin_job(Some(job.id));
         process::report(Some(job.source.as_deref().unwrap_or(&job.kind)));
     }
 
     /// Runs a job in a subtransaction, with settings and a time limit of its own.
-    fn run_job(&self, job: Job) -> Finished {
+    fn run_job(&self, mut job: Job) -> Finished {
         self.note_job(&job);
         let started_us = pg::now();
+        if job.is_task() {
+            task::output::listen();
+        }
         let outcome = step::in_subtransaction(|| {
             let nest = pg::GucNest::open();
             if let Some(path) = job.search_path.as_deref().filter(|p| *p != pg::search_path()) {
@@ -399,6 +422,7 @@ impl Executor {
         })
         .unwrap_or_else(Outcome::Failed);
         TimeLimit::clear();
+        job.said = task::output::hush();
         Finished { job, outcome, started_us }
     }
 
@@ -451,6 +475,11 @@ impl TimeLimit {
             pg_sys::QueryCancelPending = 0;
         }
     }
+}
+
+/// True for a job whose last session was ended, until that is recorded.
+fn is_doomed(job: Uuid) -> bool {
+    registry().is_some_and(|registry| registry.doomed.has(job))
 }
 
 /// What a job did to the session without being seen: cursors, prepared statements, advisory locks

@@ -6,7 +6,7 @@ use crate::shmem::registry::Slot;
 use crate::shmem::{Kind, inflight, registry};
 use crate::spi::step;
 use pgrx::prelude::*;
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 
 /// A process of ours that has entered the registry.
 pub struct Process {
@@ -172,6 +172,19 @@ pub fn abort() {
         pg::c::disable_all_timeouts(false);
         pg_sys::QueryCancelPending = 0;
         pg_sys::AbortCurrentTransaction();
+    }
+}
+
+/// Sets a setting for the life of the process, or until it is reset.
+pub fn set(name: &CStr, value: &CStr) {
+    // SAFETY: both are NUL-terminated and known to be valid.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::queue::claim::to_uuids;
 use crate::queue::{Lane, NewJob};
 use crate::spi::Own;
+use crate::task::away;
 use crate::wake;
 use automate_core::workflow::{Command, HttpOutput, WorkflowError};
 use pgrx::prelude::*;
@@ -20,7 +21,8 @@ const HTTP_TIMEOUT_MS: u64 = 30_000;
 
 /// Writes the turns of a round: runs, steps, and the jobs of the runs that stay.
 pub fn save(own: &Own, entries: &mut [Entry]) -> Result<()> {
-    let cancelling = save_runs(own, entries)?;
+    let (cancelling, over) = save_runs(own, entries)?;
+    away::ended(own, &over)?;
     let rows: Vec<Row> =
         entries.iter_mut().filter_map(|e| e.turn.as_mut()).flat_map(|t| t.rows.drain(..)).collect();
     save_steps(own, entries, rows)?;
@@ -31,14 +33,16 @@ pub fn save(own: &Own, entries: &mut [Entry]) -> Result<()> {
     jobs.save(own)
 }
 
-/// The runs' rows; returns the runs that somebody wants cancelled.
-fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<HashSet<Uuid>> {
+/// The runs' rows; returns the runs that somebody wants cancelled, and those that have ended.
+fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<(HashSet<Uuid>, Vec<Uuid>)> {
     let mut ids: Vec<Uuid> = Vec::new();
     let (mut revisions, mut deadlines) = (Vec::new(), Vec::new());
     let (mut statuses, mut states) = (Vec::new(), Vec::new());
     let (mut outputs, mut errors) = (Vec::new(), Vec::new());
+    let mut over = Vec::new();
     for entry in entries.iter_mut() {
         let Some(checkpoint) = Checkpoint::of(entry) else { continue };
+        over.extend(checkpoint.state.is_none().then_some(checkpoint.id));
         ids.push(checkpoint.id);
         revisions.push(checkpoint.revision);
         statuses.push(checkpoint.status);
@@ -48,7 +52,7 @@ fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<HashSet<Uuid>> {
         deadlines.push(checkpoint.deadline_us);
     }
     if ids.is_empty() {
-        return Ok(HashSet::new());
+        return Ok((HashSet::new(), over));
     }
     let count = ids.len();
     let rows = own.run(
@@ -79,7 +83,7 @@ fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<HashSet<Uuid>> {
     }
     let wanted = (0..count).filter(|i| rows.get(*i, 2) == Some(true));
     let wanted = wanted.filter_map(|i| rows.get::<pgrx::Uuid>(i, 1));
-    Ok(wanted.map(|id| Uuid::from_bytes(*id.as_bytes())).collect())
+    Ok((wanted.map(|id| Uuid::from_bytes(*id.as_bytes())).collect(), over))
 }
 
 /// What the row of a run becomes. No state: it has ended.
@@ -340,7 +344,7 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
            AND NOT EXISTS (SELECT FROM automate.job AS j WHERE j.id = r.id)",
         &[to_uuids(jobs).into(), error.into()],
     )?;
-    Ok(())
+    away::ended(own, jobs)
 }
 
 /// Deletes runs that ended longer ago than the retention, some thousands at a time.

@@ -1,4 +1,4 @@
-//! The http action of a rule: a request that the courier sends after the commit.
+//! The http action of a rule, and what a task of type http sends: a request for the courier.
 
 use serde_json::{Map, Value, json};
 
@@ -76,13 +76,19 @@ fn is_url(text: &str) -> bool {
 }
 
 impl Request {
+    /// Reads a request that is no rule's, or says all that is wrong with it.
+    pub fn read(value: &Value) -> Result<Request, Vec<Problem>> {
+        let mut problems = Vec::new();
+        parse(value, "", &mut problems).filter(|_| problems.is_empty()).ok_or(problems)
+    }
+
     /// The address, if it is the same for every match.
     pub fn constant_url(&self) -> Option<&str> {
         self.url.constant().and_then(Value::as_str)
     }
 
     /// The request for one match, as the courier reads it.
-    pub(super) fn render(&self, context: &Value) -> Result<Value, jq::Error> {
+    pub fn render(&self, context: &Value) -> Result<Value, jq::Error> {
         let value = |template: &Template| template.render(context, &[]);
         let map = |key: &str, template: &Template| match value(template)? {
             map @ Value::Object(_) => Ok(map),

@@ -1,14 +1,16 @@
 //! What is decided of a task without PostgreSQL: what is done about instants that were missed, runs
-//! that would overlap, and when in its jitter a run begins.
+//! that would overlap, when in its jitter a run begins, and how a function is called.
 
 mod jitter;
 mod missed;
 mod pg_cron;
 mod policy;
+mod routine;
 mod settle;
 
 pub use jitter::jitter;
 pub use missed::Missed;
 pub use pg_cron::schedule_of_pg_cron;
 pub use policy::{Misfire, Overlap};
+pub use routine::{Given, Routine, literal};
 pub use settle::{LATE, Settled, settle};
