@@ -41,6 +41,8 @@ SELECT 'network', o FROM pg_catalog.unnest(ARRAY[
 UNION ALL
 SELECT v.level, 'trigger_table' FROM (VALUES ('user'), ('monitor')) AS v(level)
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_wait', 'task_alert']) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

@@ -30,7 +30,9 @@ extension_sql_file!("../sql/29_rule_test.sql", name = "rule_test", requires = ["
 extension_sql_file!("../sql/29_evaluate.sql", name = "evaluate", requires = ["rule_test"]);
 extension_sql_file!("../sql/29_decision.sql", name = "decision", requires = ["evaluate"]);
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["decision"]);
-extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task"]);
+extension_sql_file!("../sql/31_task_upstream.sql", name = "task_upstream", requires = ["task"]);
+extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_upstream"]);
+extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["report"]);

@@ -1,21 +1,17 @@
 //! Defining a task: everything that can be wrong with it is said now.
 
 use super::command::TYPES;
-use super::when;
+use super::{alert, upstream, when};
 use crate::error::{Error, Result, shown};
 use crate::noun::{TASK, TRIGGER};
-use crate::queue::claim::to_uuids;
 use crate::spi::{Own, as_extension};
 use crate::{access, wake};
-use automate_core::task::{Misfire, Overlap};
+use automate_core::task::{Misfire, OnFailure, Overlap};
 use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-/// What becomes of a run when a task that it depends on fails.
-const UPSTREAM: [&str; 3] = ["skip", "run", "wait"];
 
 /// A task to be.
 pub struct NewTask {
@@ -62,7 +58,7 @@ impl NewTask {
             one_of("misfire", &self.misfire, &Misfire::FORMS)?;
         }
         one_of("overlap", &self.overlap, &Overlap::NAMES)?;
-        one_of("on_upstream_failure", &self.on_upstream_failure, &UPSTREAM)?;
+        one_of("on_upstream_failure", &self.on_upstream_failure, &OnFailure::NAMES)?;
         if !(0..100).contains(&self.retries) {
             let meaning = "It counts the attempts after the first one that fails.";
             return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
@@ -71,17 +67,9 @@ impl NewTask {
         let top_level = self.check_command()?;
         as_extension(|own| {
             self.check_target(own, owner)?;
-            let upstream = self.upstream(own, owner)?;
             let id = self.store(own, owner, &due, top_level)?;
-            own.run(
-                "INSERT INTO automate.task_dependency (task, upstream, owner)
-                 SELECT $1, u, $3 FROM unnest($2) AS u ON CONFLICT DO NOTHING",
-                &[
-                    pgrx::Uuid::from_bytes(*id.as_bytes()).into(),
-                    to_uuids(&upstream).into(),
-                    owner.into(),
-                ],
-            )?;
+            upstream::set(own, id, owner, &self.depends_on)?;
+            alert::set(own, id, owner, self.alert.as_ref())?;
             Ok(id)
         })
     }
@@ -132,11 +120,6 @@ impl NewTask {
         }
         let now = when::now();
         Ok((from.map_or(now, |from| now.max(from - Duration::microseconds(1))), until))
-    }
-
-    /// The tasks that it depends on.
-    fn upstream(&self, own: &Own, owner: pg_sys::Oid) -> Result<Vec<Uuid>> {
-        self.depends_on.iter().map(|name| TASK.id(own, owner, name)).collect()
     }
 
     fn store(&self, own: &Own, owner: pg_sys::Oid, due: &Due, top_level: bool) -> Result<Uuid> {

@@ -2,7 +2,7 @@
 
 use super::row::{Task, tasks};
 use super::run::{self, Cause, Firing, NewRun, Skipped};
-use super::when;
+use super::{alert, news, upstream, when};
 use crate::error::{Error, Result};
 use crate::noun::TASK;
 use crate::spi::{Own, as_extension};
@@ -37,7 +37,7 @@ pub fn pause(name: &str) -> Result<()> {
             &[task.key().into()],
         )?;
         wake::arm_coordinator();
-        Ok(())
+        news::rouse(own, &[task.id])
     })
 }
 
@@ -54,6 +54,8 @@ pub fn resume(name: &str) -> Result<()> {
             .with_detail(format!("Its owner is the role with OID {}.", task.owner.to_u32()))
             .with_hint("Let the role log in with ALTER ROLE, or schedule the task as another."));
         }
+        alert::resume(own, task.key())?;
+        news::rouse(own, &[task.id])?;
         if task.on_trigger {
             own.run(
                 "UPDATE automate.task SET status = 'active', status_reason = NULL, updated_at = now()
@@ -128,6 +130,7 @@ pub fn unschedule(name: &str) -> Result<()> {
     let user = pg::current_user();
     as_extension(|own| {
         let task = find(own, user, name)?;
+        upstream::leave(own, task.id, name)?;
         own.run(
             "WITH gone AS (DELETE FROM automate.task_run WHERE task = $1)
              DELETE FROM automate.task WHERE id = $1",
