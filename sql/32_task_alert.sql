@@ -11,6 +11,7 @@ CREATE TABLE automate.task_alert (
     stale_after_ms  bigint,
     stale_at        timestamptz,
     problem         text,
+    problem_job     uuid,
     updated_at      timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (fillfactor = 70);
 CREATE INDEX task_alert_stale ON automate.task_alert (stale_at) WHERE stale_at IS NOT NULL;
@@ -27,6 +28,7 @@ COMMENT ON COLUMN automate.task_alert.last_success_at IS 'When a run last succee
 COMMENT ON COLUMN automate.task_alert.stale_after_ms IS 'For how long no run may succeed, in milliseconds; empty: for ever.';
 COMMENT ON COLUMN automate.task_alert.stale_at IS 'When that time is over; empty when nobody looks at it, such as of a paused task.';
 COMMENT ON COLUMN automate.task_alert.problem IS 'Why the last thing to tell could not be told, such as a channel that is disabled: SQLSTATE, message, DETAIL and HINT.';
+COMMENT ON COLUMN automate.task_alert.problem_job IS 'The job that could not tell it: automate.retry_job tries it again.';
 COMMENT ON COLUMN automate.task_alert.updated_at IS 'When this row last changed.';
 
 ALTER TABLE automate.task_alert ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -130,7 +130,7 @@ def test_a_template_and_a_mail(desk: Database, smtp: SmtpServer) -> None:
     run(db, "failed")
     db.wait_until("SELECT state = 'sent' FROM automate.delivery", deadline=20)
     assert told(db) == ["failure: load"]
-    assert len(smtp.messages) == 1
+    assert len(smtp.mails) == 1
 
 
 def test_events_for_rules(desk: Database) -> None:
@@ -159,6 +159,7 @@ def test_what_cannot_be_told_changes_nothing_else(desk: Database) -> None:
     db.wait_until("SELECT problem LIKE '%%template \"bad\"%%' FROM automate.task_alert")
     # A dead letter like any other: mended, it is told after all.
     job = db.one("SELECT id FROM automate.job_history WHERE kind = 'alert' AND status = 'failed'")
+    assert db.one("SELECT problem_job FROM automate.task_alert") == job
     db.execute("SELECT automate.create_template('bad', 'mended', '{{ error }}')")
     db.execute("SELECT automate.retry_job(%s)", [job])
     db.wait_until("SELECT count(*) = 1 FROM automate.notification")

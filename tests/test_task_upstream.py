@@ -167,7 +167,7 @@ def test_nobody_waits_for_who_ends_a_run_and_does_not_commit(log: Database) -> N
 
 def test_execute_task_does_not_wait_and_a_trigger_does(log: Database) -> None:
     db = log
-    db.execute("SELECT automate.create_trigger('t', 'event', on_event => 'e')")
+    db.execute("SELECT automate.create_trigger('t', 'event', event => 'e')")
     task(db, "a", say("a"))
     task(db, "b", say("b"), '{"on_trigger": "t"}', depends_on=["a"])
     db.execute("SELECT automate.execute_task('b')")

@@ -167,13 +167,18 @@ fn tell(job: &Job) -> Result<Value> {
     Ok(json!({ "notification": notify::send(&notification, &template)? }))
 }
 
-/// Writes down why something could not be told, or that it was.
+/// Writes down why something could not be told, or that it was after all.
 fn problem(job: &Job, failure: Option<&Failure>) -> Result<()> {
     as_extension(|own| {
         own.run(
-            "UPDATE automate.task_alert SET problem = $2, updated_at = now()
-             WHERE task = $1::text::uuid AND problem IS DISTINCT FROM $2",
-            &[job.payload["task"].as_str().into(), failure.map(Failure::text).into()],
+            "UPDATE automate.task_alert
+             SET problem = $2, problem_job = CASE WHEN $2 IS NOT NULL THEN $3 END, updated_at = now()
+             WHERE task = $1::text::uuid AND ($2 IS NOT NULL OR problem_job = $3)",
+            &[
+                job.payload["task"].as_str().into(),
+                failure.map(Failure::text).into(),
+                pgrx::Uuid::from_bytes(*job.id.as_bytes()).into(),
+            ],
         )?;
         Ok(())
     })
