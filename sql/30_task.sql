@@ -74,7 +74,7 @@ COMMENT ON COLUMN automate.task.retries IS 'How often a run that failed is tried
 COMMENT ON COLUMN automate.task.backoff_ms IS 'Milliseconds before the first retry; each later one waits twice as long, at most an hour.';
 COMMENT ON COLUMN automate.task.priority IS 'Smaller runs first; 100 is usual.';
 COMMENT ON COLUMN automate.task.concurrency_key IS 'Runs of an owner''s tasks and jobs with the same key never run at the same time.';
-COMMENT ON COLUMN automate.task.on_upstream_failure IS 'What becomes of a run when a task that it depends on fails: skip (it is left out), run (it runs all the same) or wait (until that run has been tried again and succeeded).';
+COMMENT ON COLUMN automate.task.on_upstream_failure IS 'What becomes of a run when a task that it depends on fails: skip (it is left out), run (it runs all the same) or wait (until the run for that instant, or a later one, has succeeded).';
 COMMENT ON COLUMN automate.task.valid_from IS 'No instant before this one runs.';
 COMMENT ON COLUMN automate.task.valid_until IS 'No instant after this one runs.';
 COMMENT ON COLUMN automate.task.alert IS 'Who is told of what: see automate.schedule_task.';
@@ -145,7 +145,7 @@ COMMENT ON COLUMN automate.task_run.finished_at IS 'When it was over, or was ski
 COMMENT ON COLUMN automate.task_run.lateness IS 'How long after due_at its last attempt began.';
 COMMENT ON COLUMN automate.task_run.attempts IS 'Attempts made.';
 COMMENT ON COLUMN automate.task_run.rows IS 'Rows that its last statement answered or changed.';
-COMMENT ON COLUMN automate.task_run.error IS 'Why it failed (SQLSTATE, message, DETAIL and HINT) or was cancelled (by whom, and the reason given). Of skipped ones: missed (too late, or a later one ran for it), overlap (the last run was not done), paused, altered (the schedule was changed before it ran), no login (the owner may not log in), upstream (a task that it depends on failed).';
+COMMENT ON COLUMN automate.task_run.error IS 'Why it failed (SQLSTATE, message, DETAIL and HINT) or was cancelled (by whom, and the reason given). Of skipped ones: missed (too late, or a later one ran for it), overlap (the last run was not done), paused, altered (the schedule was changed before it ran), no login (the owner may not log in), upstream (a task that it depends on failed). Of waiting ones: for which tasks, and why they do not come if they do not.';
 COMMENT ON COLUMN automate.task_run.output IS 'What it answered: notices and the first rows, up to 8 kB.';
 COMMENT ON COLUMN automate.task_run.cause IS 'schedule, manual (automate.execute_task), trigger or backfill.';
 COMMENT ON COLUMN automate.task_run.through IS 'The last of the instants skipped in a row.';
@@ -198,13 +198,13 @@ CREATE FUNCTION automate.schedule_task(
 RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_schedule_task';
 COMMENT ON FUNCTION automate.schedule_task(text, text, text, text, jsonb, text, text, text, interval, interval, integer, interval, integer, text[], timestamptz, timestamptz, boolean, text, text, text, jsonb) IS
-'Does something on a schedule, in sessions of the caller. task_type: sql (command is one statement or several in one transaction, args {"params": [...]}), procedure (one statement at top level, or the name of a procedure with args {"params": [...]} or {"args": {name: value}}), function (its name, the same args), workflow (its name, args its input; the run is over when the workflow is), report (its name, args {"params", "formats", "template", "recipients"}), notification (the template, args {"recipients", "params"}) or http (the URL, args {"method", "headers", "query", "body", "expect"}). A string in args that is wholly ${ ... } is jq over {task, run, scheduled_at}. schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or JSON; in the wall time of time_zone, by default the session''s; or {"on_trigger": name}: once for each firing of a trigger (one after the other, unless overlap is allow; the input of a workflow has the event as event). automate.next_runs shows what a schedule means; the columns of automate.task tell what the policies mean.';
+'Does something on a schedule, in sessions of the caller. task_type: sql (command is one statement or several in one transaction, args {"params": [...]}), procedure (one statement at top level, or the name of a procedure with args {"params": [...]} or {"args": {name: value}}), function (its name, the same args), workflow (its name, args its input; the run is over when the workflow is), report (its name, args {"params", "formats", "template", "recipients"}), notification (the template, args {"recipients", "params"}) or http (the URL, args {"method", "headers", "query", "body", "expect"}). A string in args that is wholly ${ ... } is jq over {task, run, scheduled_at}. schedule: cron in 5 or 6 fields, "every 90 s", "at 2030-01-31 08:00", or JSON; in the wall time of time_zone, by default the session''s; or {"on_trigger": name}: once for each firing of a trigger (one after the other, unless overlap is allow; the input of a workflow has the event as event). automate.next_runs shows what a schedule means; the columns of automate.task tell what the policies mean. depends_on names tasks: a run waits until those for the same instant (of each, the latest of its schedule not after it) have succeeded. alert is {"to": ["channel:address", ...], "template": name, "on": ["failure", "recovery", "stale"], "after_failures": 3, "stale_after": "26 hours", "event": true}, all but one of to and event optional: who is told, once, when runs begin to fail (after so many in a row), when one succeeds again, and when none has succeeded for so long; with event also the events task.failed, task.recovered and task.stale.';
 
 CREATE FUNCTION automate.unschedule_task(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_unschedule_task';
 COMMENT ON FUNCTION automate.unschedule_task(text) IS
-'Removes a task and its list of runs; jobs that it has already made are still done, and stay in automate.job_history.';
+'Removes a task and its list of runs; jobs that it has already made are still done, and stay in automate.job_history, but for those that wait for other tasks. A task on which others depend is not removed.';
 
 CREATE FUNCTION automate.pause_task(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -222,7 +222,7 @@ CREATE FUNCTION automate.execute_task(name text) RETURNS uuid
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_execute_task';
 COMMENT ON FUNCTION automate.execute_task(text) IS
-'Runs a task once, after the caller''s transaction commits, whatever its schedule and status say; returns the job''s id.';
+'Runs a task once, after the caller''s transaction commits, whatever its schedule and status say, and without waiting for the tasks that it depends on; returns the job''s id.';
 
 CREATE FUNCTION automate.next_runs_json(schedule text, n integer, time_zone text, after timestamptz) RETURNS jsonb
 LANGUAGE c STABLE PARALLEL UNSAFE

@@ -94,7 +94,7 @@ COMMENT ON TABLE automate.notification IS 'Messages, rendered when automate.noti
 COMMENT ON COLUMN automate.notification.id IS 'uuid v7, what automate.notify returned.';
 COMMENT ON COLUMN automate.notification.owner IS 'Role that sent it.';
 COMMENT ON COLUMN automate.notification.template IS 'Name of the template.';
-COMMENT ON COLUMN automate.notification.version IS 'Its version then.';
+COMMENT ON COLUMN automate.notification.version IS 'Its version then; 0 of a text that comes with pg_automate.';
 COMMENT ON COLUMN automate.notification.data IS 'What filled the template.';
 COMMENT ON COLUMN automate.notification.subject IS 'As sent.';
 COMMENT ON COLUMN automate.notification.body IS 'As sent.';

@@ -24,11 +24,11 @@ COMMENT ON COLUMN automate.task_runs.finished_at IS 'When it ended, or was skipp
 COMMENT ON COLUMN automate.task_runs.lateness IS 'How long after it was due its last attempt began.';
 COMMENT ON COLUMN automate.task_runs.attempts IS 'Attempts that have ended.';
 COMMENT ON COLUMN automate.task_runs.rows IS 'Rows that its last statement answered or changed.';
-COMMENT ON COLUMN automate.task_runs.error IS 'Why it failed, or why it was skipped.';
+COMMENT ON COLUMN automate.task_runs.error IS 'Why it failed, why it was skipped, or what it waits for.';
 COMMENT ON COLUMN automate.task_runs.output IS 'What it answered: notices and the first rows, up to 8 kB.';
 COMMENT ON COLUMN automate.task_runs.cause IS 'schedule, manual, trigger or backfill.';
 COMMENT ON COLUMN automate.task_runs.through IS 'The last of the instants skipped in a row.';
 COMMENT ON COLUMN automate.task_runs.instants IS 'How many were skipped in a row.';
-COMMENT ON COLUMN automate.task_runs.job IS 'Its job; empty if it was skipped or waits for other tasks.';
+COMMENT ON COLUMN automate.task_runs.job IS 'Its job; empty if it was skipped.';
 COMMENT ON COLUMN automate.task_runs.started IS 'The workflow run, report run or notification that it started.';
 COMMENT ON COLUMN automate.task_runs.owner IS 'Owner of the task.';

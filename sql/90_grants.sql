@@ -47,6 +47,8 @@ SELECT v.level, o FROM (VALUES ('user', '{calendar,create_calendar,alter_calenda
 UNION ALL
 SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_trouble', 'task_stats', 'task_timeline']) AS o
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_wait', 'task_alert']) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

@@ -35,6 +35,7 @@ pub fn perform(job: &Job) -> Result<Outcome> {
 
 fn perform_kind(job: &Job) -> Result<Outcome> {
     match job.kind.as_str() {
+        "alert" => task::tell::perform(job),
         "sql" => match (job.payload["sql"].as_str(), job.payload["params"].as_array()) {
             (Some(text), Some(params)) => run_sql(text, params),
             _ => Err(unreadable("it needs sql, a text, and params, an array")),

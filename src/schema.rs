@@ -33,11 +33,17 @@ extension_sql_file!("../sql/29_calendar.sql", name = "calendar", requires = ["de
 extension_sql_file!("../sql/30_task.sql", name = "task", requires = ["calendar"]);
 extension_sql_file!("../sql/31_calendar_use.sql", name = "calendar_use", requires = ["task"]);
 extension_sql_file!(
-    "../sql/32_task_control.sql",
-    name = "task_control",
+    "../sql/31_task_upstream.sql",
+    name = "task_upstream",
     requires = ["calendar_use"]
 );
-extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_control"]);
+extension_sql_file!(
+    "../sql/32_task_control.sql",
+    name = "task_control",
+    requires = ["task_upstream"]
+);
+extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
+extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);

@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 use settings::Settings;
 use std::collections::{HashMap, HashSet};
+use template::Template;
 use uuid::Uuid;
 
 /// Most recipients of one call.
@@ -55,6 +56,31 @@ struct To<'a> {
 /// Renders a message and queues its deliveries in the current transaction; returns the notification's id.
 pub fn notify(notification: &Notification) -> Result<Uuid> {
     let n = notification;
+    check_count(n)?;
+    send(n, &as_extension(|own| template::find(own, n.owner, n.template))?)
+}
+
+/// The same with a template that is at hand.
+pub fn send(n: &Notification, template: &Template) -> Result<Uuid> {
+    check_count(n)?;
+    check_attachments(n.attachments)?;
+    let id = Uuid::now_v7();
+    as_extension(|own| {
+        let (channels, to) = resolve(own, n.owner, n.recipients)?;
+        let message = template.render(n.data)?;
+        store(own, n, id, template.version, &message)?;
+        queue(own, n, id, &channels, &to)?;
+        tell_log(&channels, &to, id, &message.subject);
+        Ok(id)
+    })
+}
+
+/// Refuses recipients of a channel that the owner cannot use, or with an address that it cannot.
+pub fn check_recipients(own: &Own, owner: pg_sys::Oid, recipients: &[String]) -> Result<()> {
+    resolve(own, owner, recipients).map(|_| ())
+}
+
+fn check_count(n: &Notification) -> Result<()> {
     if n.recipients.is_empty() || n.recipients.len() > MAX_RECIPIENTS {
         return Err(Error::invalid(format!(
             "a notification takes 1 to {MAX_RECIPIENTS} recipients, not {}",
@@ -63,17 +89,7 @@ pub fn notify(notification: &Notification) -> Result<Uuid> {
         .with_detail("The limit holds for one call.")
         .with_hint("A recipient is written channel:address, such as '{mail:anna@example.com}'."));
     }
-    check_attachments(n.attachments)?;
-    let id = Uuid::now_v7();
-    as_extension(|own| {
-        let template = template::find(own, n.owner, n.template)?;
-        let (channels, to) = resolve(own, n)?;
-        let message = template.render(n.data)?;
-        store(own, n, id, template.version, &message)?;
-        queue(own, n, id, &channels, &to)?;
-        tell_log(&channels, &to, id, &message.subject);
-        Ok(id)
-    })
+    Ok(())
 }
 
 fn check_attachments(attachments: &[Attachment]) -> Result<()> {
@@ -99,12 +115,16 @@ fn check_attachments(attachments: &[Attachment]) -> Result<()> {
 }
 
 /// The channels that are used, and who is told through which; the same recipient counts once.
-fn resolve<'a>(own: &Own, n: &'a Notification) -> Result<(Vec<Channel>, Vec<To<'a>>)> {
+fn resolve<'a>(
+    own: &Own,
+    owner: pg_sys::Oid,
+    recipients: &'a [String],
+) -> Result<(Vec<Channel>, Vec<To<'a>>)> {
     let mut channels: Vec<Channel> = Vec::new();
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     let mut seen: HashSet<&str> = HashSet::new();
-    let mut to = Vec::with_capacity(n.recipients.len());
-    for recipient in n.recipients {
+    let mut to = Vec::with_capacity(recipients.len());
+    for recipient in recipients {
         if !seen.insert(recipient) {
             continue;
         }
@@ -112,7 +132,7 @@ fn resolve<'a>(own: &Own, n: &'a Notification) -> Result<(Vec<Channel>, Vec<To<'
         let channel = match by_name.get(name) {
             Some(index) => *index,
             None => {
-                channels.push(channel::find(own, n.owner, name).map_err(|e| match recipient {
+                channels.push(channel::find(own, owner, name).map_err(|e| match recipient {
                     r if r.contains(':') || !e.is_missing() => e,
                     r => e.with_detail(format!(
                         "Recipient {} has no colon, so that all of it is the name of a channel.",

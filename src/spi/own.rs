@@ -147,30 +147,47 @@ impl Own {
 
     /// Runs a constant statement with a kept plan.
     pub fn run(&self, sql: &'static str, args: &[DatumWithOid]) -> Result<Rows> {
-        let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid()).collect();
-        let plan = plan(sql, &mut types)?;
-        let mut values: Vec<pg_sys::Datum> = args
-            .iter()
-            .map(|a| a.datum().map_or(pg_sys::Datum::from(0), |d| d.sans_lifetime()))
-            .collect();
-        let nulls: Vec<c_char> =
-            args.iter().map(|a| if a.datum().is_none() { b'n' } else { b' ' } as c_char).collect();
-        // SAFETY: the plan is kept for the life of the process and takes exactly these arguments.
-        let code = unsafe {
-            pg_sys::SPI_tuptable = std::ptr::null_mut();
-            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0)
-        };
-        if code < 0 {
-            return Err(Error::Internal(format!("SPI answered {code} for: {sql}")));
+        execute(sql, args, false)
+    }
+
+    /// Runs a constant query that sees all that has committed by now, also in a transaction that
+    /// keeps to its first snapshot.
+    pub fn run_latest(&self, sql: &'static str, args: &[DatumWithOid]) -> Result<Rows> {
+        // SAFETY: pushed and popped in pairs; on an ERROR the (sub)transaction's abort cleans up.
+        // A query that is read-only takes the active snapshot.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            let rows = execute(sql, args, true);
+            pg_sys::PopActiveSnapshot();
+            rows
         }
-        // SAFETY: set by the call above.
-        unsafe { Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed }) }
     }
 
     /// The first cell of the first row.
     pub fn one<T: FromDatum>(&self, sql: &'static str, args: &[DatumWithOid]) -> Result<Option<T>> {
         Ok(self.run(sql, args)?.get(0, 1))
     }
+}
+
+fn execute(sql: &'static str, args: &[DatumWithOid], read_only: bool) -> Result<Rows> {
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid()).collect();
+    let plan = plan(sql, &mut types)?;
+    let mut values: Vec<pg_sys::Datum> = args
+        .iter()
+        .map(|a| a.datum().map_or(pg_sys::Datum::from(0), |d| d.sans_lifetime()))
+        .collect();
+    let nulls: Vec<c_char> =
+        args.iter().map(|a| if a.datum().is_none() { b'n' } else { b' ' } as c_char).collect();
+    // SAFETY: the plan is kept for the life of the process and takes exactly these arguments.
+    let code = unsafe {
+        pg_sys::SPI_tuptable = std::ptr::null_mut();
+        pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
+    };
+    if code < 0 {
+        return Err(Error::Internal(format!("SPI answered {code} for: {sql}")));
+    }
+    // SAFETY: set by the call above.
+    unsafe { Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed }) }
 }
 
 fn plan(sql: &'static str, types: &mut [pg_sys::Oid]) -> Result<pg_sys::SPIPlanPtr> {

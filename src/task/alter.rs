@@ -1,9 +1,9 @@
 //! Changing a task: what is given replaces what was, and is looked at anew.
 
-use super::define::{Due, NewTask, set_upstream, upstream};
+use super::define::{Due, NewTask};
 use super::row::Task;
 use super::run::{self, Skipped};
-use super::{steer, when};
+use super::{alert, news, steer, upstream, when};
 use crate::error::{Error, Result};
 use crate::noun::TASK;
 use crate::spi::own::as_role;
@@ -74,6 +74,7 @@ fn change(user: pg_sys::Oid, known: Known, changes: Changes, action: &'static st
         || changes.valid_until.is_some();
     let recommanded = changes.command.is_some() || changes.args.is_some();
     let depends_on = changes.depends_on.clone();
+    let alerts = changes.alert.is_some();
     let status = match changes.enabled {
         Some(true) => Some("active"),
         Some(false) => Some("disabled"),
@@ -95,14 +96,23 @@ fn change(user: pg_sys::Oid, known: Known, changes: Changes, action: &'static st
             d.check_target(own, owner)?;
         }
         refuse_duplicate(own, &task, &d.name)?;
-        let upstream = depends_on.map(|names| upstream(own, owner, &names)).transpose()?;
         if due.is_some() {
             skip_what_is_due(own, &task)?;
         }
         audit::around(own, &audit::TASK, (user, action), task.id, || {
             write(own, &task, &d, (top_level, status), due.as_ref())?;
-            upstream.map_or(Ok(()), |upstream| set_upstream(own, task.id, owner, &upstream))
+            if let Some(names) = &depends_on {
+                upstream::set(own, task.id, owner, names)?;
+            }
+            if alerts {
+                alert::set(own, task.id, owner, d.alert.as_ref())?;
+            }
+            Ok(())
         })?;
+        if starts {
+            alert::resume(own, task.key())?;
+        }
+        news::rouse(own, &[task.id])?;
         wake::arm_coordinator();
         Ok(())
     })

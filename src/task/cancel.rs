@@ -1,8 +1,7 @@
 //! Runs that are to end: marked by whoever asks, in their transaction. What waits is over with it;
 //! the coordinator sees to what runs.
 
-use super::ended::{self, Ended};
-use super::{away, when};
+use super::{away, ended};
 use crate::error::{Error, Result};
 use crate::noun::TASK;
 use crate::queue::Job;
@@ -90,7 +89,6 @@ fn end(own: &Own, marked: &Rows) -> Result<i32> {
     if marked.processed == 0 {
         return Ok(0);
     }
-    end_waiting(own)?;
     end_queued(own, &uuids(marked, 1))?;
     wake::arm_coordinator();
     Ok(i32::try_from(marked.processed).unwrap_or(i32::MAX))
@@ -101,31 +99,6 @@ fn uuids(rows: &Rows, column: usize) -> Vec<Uuid> {
         .filter_map(|row| rows.get::<pgrx::Uuid>(row, column))
         .map(|id| Uuid::from_bytes(*id.as_bytes()))
         .collect()
-}
-
-/// Runs that wait for those of other tasks have no job yet.
-fn end_waiting(own: &Own) -> Result<()> {
-    let rows = own.run(
-        "SELECT task, scheduled_at, cancelling FROM automate.task_run
-         WHERE cancelling IS NOT NULL AND finished_at IS NULL AND job IS NULL",
-        &[],
-    )?;
-    let mut ended = Vec::with_capacity(rows.len());
-    for row in 0..rows.len() {
-        let (Some(task), Some(at)) =
-            (rows.get::<pgrx::Uuid>(row, 1), rows.get::<TimestampWithTimeZone>(row, 2))
-        else {
-            continue;
-        };
-        let Some(at) = when::from_us(at.into()) else { continue };
-        let why: String = rows.get(row, 3).unwrap_or_default();
-        ended.push(Ended::cancelled(
-            Uuid::from_bytes(*task.as_bytes()),
-            at.to_rfc3339(),
-            format!("cancelled: {why}"),
-        ));
-    }
-    ended::note(own, &ended)
 }
 
 /// Takes the jobs of such runs out of the queue; those that somebody does now, and those that wait

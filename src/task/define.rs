@@ -1,21 +1,17 @@
 //! Defining a task: everything that can be wrong with it is said now.
 
 use super::command::TYPES;
-use super::when;
+use super::{alert, upstream, when};
 use crate::error::{Error, Result, shown};
 use crate::noun::{TASK, TRIGGER};
-use crate::queue::claim::to_uuids;
 use crate::spi::{Own, as_extension};
 use crate::{access, audit, wake};
-use automate_core::task::{Misfire, Overlap};
+use automate_core::task::{Misfire, OnFailure, Overlap};
 use chrono::{DateTime, Duration, Utc};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-/// What becomes of a run when a task that it depends on fails.
-const UPSTREAM: [&str; 3] = ["skip", "run", "wait"];
 
 /// A task to be.
 pub struct NewTask {
@@ -80,7 +76,7 @@ impl NewTask {
             one_of("misfire", &self.misfire, &Misfire::FORMS)?;
         }
         one_of("overlap", &self.overlap, &Overlap::NAMES)?;
-        one_of("on_upstream_failure", &self.on_upstream_failure, &UPSTREAM)?;
+        one_of("on_upstream_failure", &self.on_upstream_failure, &OnFailure::NAMES)?;
         if !(0..100).contains(&self.retries) {
             let meaning = "It counts the attempts after the first one that fails.";
             return Err(Error::out_of_range("retries", self.retries, 0, 99, meaning));
@@ -97,11 +93,11 @@ impl NewTask {
         checked: &Checked,
     ) -> Result<Uuid> {
         self.check_target(own, owner)?;
-        let upstream = upstream(own, owner, &self.depends_on)?;
         let id = Uuid::now_v7();
         audit::around(own, &audit::TASK, by, id, || {
             self.store(own, (id, owner), by.0, checked)?;
-            set_upstream(own, id, owner, &upstream)
+            upstream::set(own, id, owner, &self.depends_on)?;
+            alert::set(own, id, owner, self.alert.as_ref())
         })?;
         Ok(id)
     }
@@ -209,31 +205,6 @@ impl NewTask {
         wake::arm_coordinator();
         Ok(())
     }
-}
-
-/// The tasks of those names, for an owner whose task is to depend on them.
-pub(super) fn upstream(own: &Own, owner: pg_sys::Oid, names: &[String]) -> Result<Vec<Uuid>> {
-    names.iter().map(|name| TASK.id(own, owner, name)).collect()
-}
-
-/// A task depends on these and no others.
-pub(super) fn set_upstream(
-    own: &Own,
-    id: Uuid,
-    owner: pg_sys::Oid,
-    upstream: &[Uuid],
-) -> Result<()> {
-    let key = pgrx::Uuid::from_bytes(*id.as_bytes());
-    own.run(
-        "DELETE FROM automate.task_dependency WHERE task = $1 AND upstream <> ALL ($2)",
-        &[key.into(), to_uuids(upstream).into()],
-    )?;
-    own.run(
-        "INSERT INTO automate.task_dependency (task, upstream, owner)
-         SELECT $1, u, $3 FROM unnest($2) AS u ON CONFLICT DO NOTHING",
-        &[key.into(), to_uuids(upstream).into(), owner.into()],
-    )?;
-    Ok(())
 }
 
 fn one_of(what: &str, value: &str, known: &[&str]) -> Result<()> {

@@ -1,8 +1,11 @@
 //! What becomes of a run when its job is over, in the transaction that ends the job.
 
+use super::news::Over;
+use super::upstream;
 use crate::error::Result;
 use crate::queue::claim::to_uuids;
 use crate::spi::Own;
+use crate::spi::own::Rows;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -45,20 +48,10 @@ impl Ended {
         Some(Ended { error: Some(error.to_owned()), ..Ended::of(payload, status)? })
     }
 
-    /// Of a run that was cancelled before it had a job.
-    pub fn cancelled(task: Uuid, scheduled_at: String, error: String) -> Ended {
-        Ended { error: Some(error), ..Ended::at(task, scheduled_at, "cancelled") }
-    }
-
     fn of(payload: &Value, status: &'static str) -> Option<Ended> {
-        let task = Uuid::parse_str(payload["task"].as_str()?).ok()?;
-        Some(Ended::at(task, payload["scheduled_at"].as_str()?.to_owned(), status))
-    }
-
-    fn at(task: Uuid, scheduled_at: String, status: &'static str) -> Ended {
-        Ended {
-            task,
-            scheduled_at,
+        Some(Ended {
+            task: Uuid::parse_str(payload["task"].as_str()?).ok()?,
+            scheduled_at: payload["scheduled_at"].as_str()?.to_owned(),
             status,
             attempts: 0,
             started_us: None,
@@ -66,7 +59,7 @@ impl Ended {
             rows: None,
             output: None,
             started: None,
-        }
+        })
     }
 }
 
@@ -79,7 +72,7 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
     let tasks: Vec<Uuid> = ended.iter().map(|e| e.task).collect();
     let started: Vec<Option<pgrx::Uuid>> =
         ended.iter().map(|e| e.started.map(|id| pgrx::Uuid::from_bytes(*id.as_bytes()))).collect();
-    own.run(
+    let over = own.run(
         "UPDATE automate.task_run AS r
          SET status = CASE WHEN d.status <> 'failed' THEN d.status WHEN r.cancelling IS NOT NULL THEN 'cancelled'
                            WHEN d.error LIKE '57P01: interrupted%' THEN 'interrupted' ELSE 'failed' END,
@@ -89,7 +82,8 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
              started = coalesce(d.started, r.started)
          FROM unnest($1, $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], $7::int8[], $8::text[], $9)
               AS d(task, at, status, attempts, began, error, rows, output, started)
-         WHERE r.task = d.task AND r.scheduled_at = d.at::timestamptz AND (r.finished_at IS NULL) IS TRUE",
+         WHERE r.task = d.task AND r.scheduled_at = d.at::timestamptz AND (r.finished_at IS NULL) IS TRUE
+         RETURNING r.task, r.scheduled_at, r.status",
         &[
             to_uuids(&tasks).into(),
             ended.iter().map(|e| e.scheduled_at.clone()).collect::<Vec<_>>().into(),
@@ -102,7 +96,20 @@ pub fn note(own: &Own, ended: &[Ended]) -> Result<()> {
             started.into(),
         ],
     )?;
-    Ok(())
+    pass_on(own, &over)
+}
+
+/// Passes on which runs have ended, and how, from rows of task, instant and status.
+fn pass_on(own: &Own, rows: &Rows) -> Result<()> {
+    let mut over = Over::default();
+    for row in 0..rows.len() {
+        let id = rows.get::<pgrx::Uuid>(row, 1).map(|id| Uuid::from_bytes(*id.as_bytes()));
+        let status = rows.get::<String>(row, 3).filter(|status| status != "running");
+        if let (Some(id), Some(at), Some(status)) = (id, rows.get(row, 2), status) {
+            over.push(id, at, status);
+        }
+    }
+    over.tell(own)
 }
 
 /// The runs of jobs that ended otherwise than in an executor: interrupted, quarantined, cancelled,
@@ -126,23 +133,33 @@ pub fn note_from_history(own: &Own, jobs: &[Uuid]) -> Result<()> {
             Some(Ended { attempts, ..Ended::failed(&payload, status, &error)? })
         })
         .collect();
-    note(own, &ended)
+    note(own, &ended)?;
+    // One of them may have been cancelled while it waited for other tasks.
+    let tasks: Vec<Uuid> = ended.iter().map(|e| e.task).collect();
+    upstream::forget_over(own, &tasks)
 }
 
 /// The open runs of roles that were dropped are over.
 pub fn end_ownerless(own: &Own) -> Result<()> {
-    own.run(
+    let over = own.run(
         "UPDATE automate.task_run AS r
          SET status = 'failed', finished_at = clock_timestamp(),
              error = '42704: the role with OID ' || r.owner::oid || ', which owned it, was dropped'
-         WHERE finished_at IS NULL AND NOT EXISTS (SELECT FROM pg_authid AS a WHERE a.oid = r.owner)",
+         WHERE finished_at IS NULL AND NOT EXISTS (SELECT FROM pg_authid AS a WHERE a.oid = r.owner)
+         RETURNING r.task, r.scheduled_at, r.status",
         &[],
     )?;
-    Ok(())
+    pass_on(own, &over)
 }
 
 /// A dead letter that is put back in the queue is a run again.
 pub fn reopen(own: &Own, job: Uuid) -> Result<()> {
+    // Whoever looks how its runs stand does so before or after this.
+    own.run(
+        "SELECT FROM automate.task WHERE id = (SELECT (payload ->> 'task')::uuid FROM automate.job
+                                              WHERE id = $1 AND kind = 'task') FOR NO KEY UPDATE",
+        &[pgrx::Uuid::from_bytes(*job.as_bytes()).into()],
+    )?;
     own.run(
         "UPDATE automate.task_run AS r
          SET status = 'queued', finished_at = NULL, cancelling = NULL

@@ -3,7 +3,7 @@
 
 use super::row::{Task, tasks};
 use super::run::{self, Cause, NewRun, Skipped};
-use super::when;
+use super::{news, when};
 use crate::error::Result;
 use crate::queue::claim::to_uuids;
 use crate::spi::{Own, step};
@@ -125,7 +125,8 @@ impl<'a> Round<'a> {
              FROM unnest($1, $2, $3, $4) AS d(id, next, last, made) WHERE t.id = d.id",
             &[to_uuids(&ids).into(), next?.into(), last?.into(), made.into()],
         )?;
-        Ok(())
+        let ended = self.moved.iter().filter(|moved| moved.1.is_none());
+        news::rouse(own, &ended.map(|moved| moved.0).collect::<Vec<Uuid>>())
     }
 }
 
@@ -152,7 +153,7 @@ pub(super) fn disable(own: &Own, id: Uuid, reason: &str) -> Result<()> {
                 updated_at = now() WHERE id = $1",
         &[pgrx::Uuid::from_bytes(*id.as_bytes()).into(), reason.into()],
     )?;
-    Ok(())
+    news::rouse(own, &[id])
 }
 
 /// When the first task that is to come is due, and whose it is.

@@ -2,7 +2,7 @@
 //! job in the same statement.
 
 use super::row::Task;
-use super::when;
+use super::{news, upstream, when};
 use crate::error::{Error, Result};
 use crate::event::trace;
 use crate::queue::claim::to_uuids;
@@ -99,6 +99,12 @@ impl<'a> NewRun<'a> {
         }
     }
 
+    /// It begins when the tasks that its own depends on have succeeded; who runs a task by hand
+    /// wants it now.
+    fn waits(&self) -> bool {
+        self.task.has_upstream && !matches!(self.cause, Cause::Manual)
+    }
+
     fn source(&self) -> String {
         match self.cause {
             Cause::Trigger(firing) => firing.source.to_owned(),
@@ -158,6 +164,7 @@ struct Jobs {
     owners: Vec<pg_sys::Oid>,
     payloads: Vec<String>,
     sources: Vec<String>,
+    waits: Vec<bool>,
     priorities: Vec<i32>,
     attempts: Vec<i32>,
     timeouts: Vec<Option<i32>>,
@@ -180,6 +187,7 @@ impl Jobs {
         self.owners.push(task.owner);
         self.payloads.push(run.payload()?.to_string());
         self.sources.push(run.source());
+        self.waits.push(run.waits());
         self.priorities.push(run.priority());
         self.attempts.push(task.retries + 1);
         self.timeouts.push(task.timeout_ms);
@@ -197,18 +205,23 @@ impl Jobs {
 
     /// (IS TRUE keeps IN a look-up in a hash: as a join, each run would be compared with each.)
     fn insert(self, own: &Own) -> Result<Vec<Uuid>> {
+        let waiting: Vec<_> = (0..self.ids.len())
+            .filter(|run| self.waits[*run])
+            .map(|run| (self.tasks[run], self.instants[run], self.ids[run]))
+            .collect();
         let made = own.run(
             "WITH d AS MATERIALIZED (
-                SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
                     AS d(job, task, scheduled_at, due_at, cause, owner, payload, source, priority, max_attempts,
-                         timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, backfill)),
+                         timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, backfill, waits)),
              r AS (INSERT INTO automate.task_run (task, scheduled_at, status, due_at, cause, job, backfill, owner)
-                SELECT task, scheduled_at, 'queued', due_at, cause, job, backfill, owner FROM d
+                SELECT task, scheduled_at, CASE WHEN waits THEN 'waiting' ELSE 'queued' END, due_at, cause, job,
+                    backfill, owner FROM d
                 ON CONFLICT (task, scheduled_at) DO NOTHING RETURNING job)
              INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status, priority, max_attempts,
                 timeout_ms, backoff_ms, concurrency_key, search_path, top_level, order_key, order_seq)
              SELECT d.job, 'task', d.owner, 's', d.payload::pg_catalog.json, d.source, d.due_at,
-                CASE WHEN d.due_at > clock_timestamp() THEN 'scheduled' ELSE 'ready' END, d.priority, d.max_attempts,
+                CASE WHEN d.waits THEN 'held' WHEN d.due_at > clock_timestamp() THEN 'scheduled' ELSE 'ready' END, d.priority, d.max_attempts,
                 d.timeout_ms, d.backoff_ms, d.concurrency_key, d.search_path, d.top_level, d.order_key,
                 CASE WHEN d.order_key IS NOT NULL THEN (extract(epoch FROM d.scheduled_at) * 1000000)::int8 END
              FROM d WHERE (d.job IN (SELECT job FROM r)) IS TRUE
@@ -231,8 +244,10 @@ impl Jobs {
                 self.top_level.into(),
                 self.order_keys.into(),
                 self.backfills.into(),
+                self.waits.into(),
             ],
         )?;
+        upstream::wait(own, &waiting)?;
         Ok((0..made.len())
             .filter_map(|row| made.get::<pgrx::Uuid>(row, 1))
             .map(|id| Uuid::from_bytes(*id.as_bytes()))
@@ -263,5 +278,6 @@ pub fn skip(own: &Own, skipped: &[Skipped]) -> Result<()> {
             ],
         )?;
     }
-    Ok(())
+    let tasks: Vec<Uuid> = skipped.iter().map(|one| one.task.id).collect();
+    news::rouse(own, &tasks)
 }

@@ -2,7 +2,7 @@
 
 use super::row::{Task, tasks};
 use super::run::{self, Cause, Firing, NewRun};
-use super::when;
+use super::{news, upstream, when};
 use crate::error::Result;
 use crate::noun::TASK;
 use crate::spi::{Own, as_extension};
@@ -39,7 +39,7 @@ pub fn pause(user: pg_sys::Oid, name: &str) -> Result<()> {
             )
         })?;
         wake::arm_coordinator();
-        Ok(())
+        news::rouse(own, &[task.id])
     })
 }
 
@@ -84,6 +84,7 @@ pub fn fire(own: &Own, owner: pg_sys::Oid, id: Uuid, firing: &Firing) -> Result<
 pub fn unschedule(user: pg_sys::Oid, name: &str) -> Result<()> {
     as_extension(|own| {
         let task = find(own, user, name)?;
+        upstream::leave(own, task.id, name)?;
         audit::around(own, &audit::TASK, (user, "drop"), task.id, || {
             own.run(
                 "WITH gone AS (DELETE FROM automate.task_run WHERE task = $1)

@@ -109,6 +109,8 @@ fn look(me: &Process, pool: &mut Pool, fired: i64) -> Result<(i64, i64)> {
         let due_ms = [
             task::backfill::go_on(own)?,
             task::cancel::press(own)?,
+            task::news::due_in(own)?,
+            task::alert::tell_stale(own)?,
             trigger::fire::fire_due(own)?,
             trigger::due::queue_due(own)?,
             queue::due::promote(own)?,
@@ -150,12 +152,15 @@ fn task_us(own: &Own, pool: &mut Pool, fired: i64) -> Result<i64> {
 }
 
 /// Makes the runs of the tasks that are due, some at a time: the first begin while the others are
-/// still looked at.
+/// still looked at. Then lets go those that have waited for others.
 fn fire_tasks() {
     let some = || {
         as_extension(|own| {
             own.plan_for_queue();
-            Ok(!guc::paused() && !instance::is_paused(own)? && task::fire::fire_due(own)?)
+            if guc::paused() || instance::is_paused(own)? {
+                return Ok(false);
+            }
+            Ok(task::fire::fire_due(own)? || task::pass_on(own)?)
         })
     };
     loop {

@@ -1,6 +1,9 @@
 //! What is decided of a task without PostgreSQL: what is done about instants that were missed, runs
-//! that would overlap, when in its jitter a run begins, and how a function is called.
+//! that would overlap or wait for others, when in its jitter a run begins, how a function is called,
+//! and who is told how a task fares.
 
+mod alert;
+mod chain;
 mod jitter;
 mod missed;
 mod pg_cron;
@@ -8,6 +11,8 @@ mod policy;
 mod routine;
 mod settle;
 
+pub use alert::{Alert, News, Streak};
+pub use chain::{OnFailure, Upstream, Verdict, ring, verdict};
 pub use jitter::jitter;
 pub use missed::Missed;
 pub use pg_cron::schedule_of_pg_cron;
