@@ -125,7 +125,9 @@ fn change(own: &Own, id: Uuid, changes: &Changes) -> Result<i32> {
             changes.description.as_deref().into(),
         ],
     )?;
-    retime::tasks_of(own, id)?;
+    if changes.entries.is_some() || changes.time_zone.is_some() || changes.new_name.is_some() {
+        retime::tasks_of(own, id)?;
+    }
     Ok(version + 1)
 }
 

@@ -228,7 +228,7 @@ fn joined_is_the_union_of_the_parts_without_what_is_left_out() {
         [("2026-10-22T00:00:00Z", 8), ("2027-03-25T00:00:00Z", 6), ("2026-12-22T00:00:00Z", 12)];
     let mut random = Random(20_261_125);
     let (mut total, mut left_out) = (0, 0);
-    for _ in 0..300 {
+    for _ in 0..100 {
         let mut choose = |from: &[Value], least: u64| -> Vec<Value> {
             (0..least + random.below(3)).map(|_| random.pick(from)).collect()
         };
@@ -262,7 +262,7 @@ fn joined_is_the_union_of_the_parts_without_what_is_left_out() {
         total += expected.len();
         left_out += union.len() - expected.len();
     }
-    assert!(total > 3000 && left_out > 3000, "only {total} runs, {left_out} left out");
+    assert!(total > 1000 && left_out > 1000, "only {total} runs, {left_out} left out");
 }
 
 #[test]
