@@ -69,7 +69,7 @@ struct Round<'a> {
     runs: Vec<NewRun<'a>>,
     skipped: Vec<Skipped<'a>>,
     replaced: Vec<Uuid>,
-    moved: Vec<(Uuid, Option<DateTime<Utc>>, Option<DateTime<Utc>>, i64)>,
+    moved: Vec<Moved>,
 }
 
 impl<'a> Round<'a> {
