@@ -12,6 +12,8 @@ use std::collections::HashMap;
 const SLOW_US: i64 = 20_000;
 /// How long an executor serves its role at least before it makes room for another.
 const TENURE_US: i64 = 300_000;
+/// How long it is remembered when a role without work was served.
+const SERVED_US: i64 = 60_000_000;
 /// Between two requests to make room.
 const ROOM_PAUSE_US: i64 = 100_000;
 
@@ -77,7 +79,9 @@ impl Pool {
         for role in refused {
             self.note_trouble(Kind::Executor, *role, Reason::NoLogin);
         }
-        self.served.retain(|role, _| waiting.iter().any(|w| w.role == *role));
+        // Kept for a while: who was served and waits again comes after those who were not.
+        let long_ago = pg::now() - SERVED_US;
+        self.served.retain(|role, at| *at > long_ago || waiting.iter().any(|w| w.role == *role));
         self.waiting = waiting;
         self.network = network;
     }
