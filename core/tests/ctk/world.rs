@@ -38,14 +38,14 @@ pub fn execute(definition: &Definition, input: Value) -> Outcome {
                     let error = serde_json::to_value(error).expect("an error is JSON");
                     return Outcome { end: End::Faulted(error), started };
                 }
-                Command::Wait { step, .. } => next = Some(Event::TimerFired { step }),
+                Command::SetTimer { step, .. } => next = Some(Event::TimerFired { step }),
                 Command::Http { step, method, url, output, .. } => {
                     next = Some(respond(step, &method, &url, output));
                 }
                 Command::Sql { step, .. } | Command::Notify { step, .. } => {
                     next = Some(Event::Done { step, output: Value::Null });
                 }
-                Command::Emit { .. } | Command::Cancel => {}
+                _ => {}
             }
         }
         event = next.expect("a run that goes on waits for something");
