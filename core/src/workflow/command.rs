@@ -106,7 +106,7 @@ pub enum Command {
         from: u64,
         limit: u64,
     },
-    /// The kept items are of no use any more.
+    /// The kept items are of no use any more, nor is a page that was asked for.
     Forget {
         step: String,
     },

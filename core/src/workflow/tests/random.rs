@@ -153,7 +153,10 @@ impl Outside {
                 Command::Keep { step, items } => {
                     drop(self.kept.insert(step.clone(), items.clone()))
                 }
-                Command::Forget { step } => drop(self.kept.remove(step)),
+                Command::Forget { step } => {
+                    self.kept.remove(step);
+                    self.asked.remove(step);
+                }
                 Command::Complete { .. } | Command::Fault { .. } | Command::Cancel => {
                     self.asked.clear();
                     self.timers.clear();
