@@ -73,7 +73,7 @@ fn arrange(step: &Step, world: &mut World) -> bool {
         ["given", "the", "event", "arrives"] => world.events.push(step.yaml()),
         ["given", task, "answers"] => drop(world.answers.insert((*task).into(), step.yaml())),
         ["given", task, "fails", times, "times", "with", "status", status] => {
-            let number = |text: &str| text.parse().expect("a number");
+            let number = |text: &str| text.parse::<u32>().expect("a number");
             let failures = (number(times), number(status).into());
             world.failures.insert((*task).into(), failures);
         }

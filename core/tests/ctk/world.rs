@@ -3,8 +3,8 @@
 
 pub use automate_core::workflow::StepRecord as Record;
 use automate_core::workflow::{
-    Advanced, Command, Definition, Event, HttpOutput, Runtime, State, StepRecord, Why,
-    WorkflowError, advance,
+    Advanced, Authentication, Command, Definition, Event, HttpOutput, Runtime, State, StepRecord,
+    Text, Why, WorkflowError, advance,
 };
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
@@ -167,11 +167,11 @@ impl Run<'_> {
             }
             Command::Emit { event, .. } => self.outcome.emitted.push(event),
             Command::Listen { step, .. } => self.listening.push(step),
-            Command::Http { step, name, method, url, output, .. } => {
+            Command::Http { step, name, method, url, output, authentication, .. } => {
                 let answer = self.answer(step, &name);
                 let answer = match answer {
                     Some(Event::Done { step, output: Value::Null }) => {
-                        Some(respond(step, &method, &url, output))
+                        Some(respond(step, &method, &url, output, authentication.as_ref()))
                     }
                     answer => answer,
                 };
@@ -210,12 +210,23 @@ impl Run<'_> {
     }
 }
 
-/// What the pet store that the kit names would answer.
-fn respond(step: String, method: &str, url: &str, output: HttpOutput) -> Event {
+/// What the pet store and the test server that the kit names would answer.
+fn respond(
+    step: String,
+    method: &str,
+    url: &str,
+    output: HttpOutput,
+    authentication: Option<&Authentication>,
+) -> Event {
+    let text = |text: &str| Text::Plain(text.into());
+    let (username, password) = (text("serverless-workflow"), text("conformance-test"));
+    let basic = Authentication::Basic { username, password };
+    let basic_url = "https://httpbin.org/basic-auth/serverless-workflow/conformance-test";
     let pet = json!({"id": 1, "name": "Rex", "status": "available"});
     let content = match url {
         "https://petstore.swagger.io/v2/pet/findByStatus?status=available" => json!([pet]),
         "https://petstore.swagger.io/v2/pet/1" => pet,
+        _ if authentication == Some(&basic) && url == basic_url => json!({"authenticated": true}),
         _ => {
             let mut error =
                 WorkflowError::standard("communication", "Not found", format!("no {url}"));
