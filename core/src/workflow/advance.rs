@@ -133,13 +133,7 @@ impl<'a> Run<'a> {
                 true => self.answered(Ok(output))?,
                 false => false,
             },
-            Event::Failed { step, error } => {
-                let kinds = [WaitsFor::Result, WaitsFor::Timer, WaitsFor::Events, WaitsFor::Page];
-                match self.waiting(&step, &kinds) {
-                    true => self.answered(Err(error))?,
-                    false => false,
-                }
-            }
+            Event::Failed { step, error } => self.step_failed(&step, error)?,
             Event::TimerFired { step } => self.timer_fired(&step)?,
             Event::Heard { step, event } => match self.waiting(&step, &[WaitsFor::Events]) {
                 true => {
@@ -155,6 +149,18 @@ impl<'a> Run<'a> {
             self.ignored = Some(Ignored::NotAwaited);
         }
         Ok(())
+    }
+
+    fn step_failed(&mut self, step: &str, error: WorkflowError) -> Result<bool, WorkflowError> {
+        if self.waiting(step, &[WaitsFor::Page, WaitsFor::Branches]) {
+            return self.page_failed(error);
+        }
+        if !self.waiting(step, &[WaitsFor::Result, WaitsFor::Timer, WaitsFor::Events]) {
+            return Ok(false);
+        }
+        let id = self.branch().id;
+        self.close_children(id);
+        self.answered(Err(error))
     }
 
     /// Keeps what a suspended run waits for until it goes on, once for each step.

@@ -85,7 +85,7 @@ fn request(
     let headers = object(&http.headers, "headers")?;
     let query = object(&http.query, "query")?;
     let authentication = match &http.authentication {
-        Some(auth) => Some(auth::render(auth, scope, input)?),
+        Some(auth) => Some(Box::new(auth::render(auth, scope, input)?)),
         None => None,
     };
     let body = http.body.as_ref().map(|t| scope.render(t, input)).transpose()?;

@@ -37,7 +37,7 @@ pub enum Command {
         headers: Value,
         /// Headers whose values are secrets.
         secret_headers: Vec<(String, SecretRef)>,
-        authentication: Option<Authentication>,
+        authentication: Option<Box<Authentication>>,
         query: Value,
         body: Option<Value>,
         timeout_ms: Option<u64>,

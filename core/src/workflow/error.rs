@@ -19,8 +19,8 @@ pub struct WorkflowError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// Steps that were done and whose compensation was given up.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub uncompensated: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub uncompensated: Box<[String]>,
 }
 
 /// Where the standard error types live.
@@ -46,7 +46,7 @@ impl WorkflowError {
             title: Some(title.into()),
             detail: Some(detail.into()),
             instance: None,
-            uncompensated: Vec::new(),
+            uncompensated: Box::default(),
         }
     }
 

@@ -31,8 +31,9 @@ pub(super) struct Scope<'s> {
     definition: &'s Definition,
     runtime: &'s Runtime,
     state: &'s State,
+    branch: Option<&'s Branch>,
     place: Place<'s>,
-    locals: Vec<Cow<'s, Value>>,
+    locals: OnceCell<Vec<Cow<'s, Value>>>,
     task: OnceCell<Value>,
     workflow: OnceCell<Value>,
     itself: OnceCell<Value>,
@@ -47,29 +48,36 @@ impl<'s> Scope<'s> {
         branch: Option<&'s Branch>,
         place: Place<'s>,
     ) -> Self {
-        let mut locals = Vec::new();
-        if let Some(branch) = branch {
-            locals.extend(branch.vars.iter().map(Cow::Borrowed));
-            for frame in &branch.frames {
-                push_locals(definition, frame, &mut locals);
-            }
-        }
-        locals.extend(place.error.map(Cow::Borrowed));
         Scope {
             definition,
             runtime,
             state,
+            branch,
             place,
-            locals,
+            locals: OnceCell::new(),
             task: OnceCell::new(),
             workflow: OnceCell::new(),
             itself: OnceCell::new(),
         }
     }
 
+    fn made(&self) -> &[Cow<'s, Value>] {
+        self.locals.get_or_init(|| {
+            let mut locals = Vec::new();
+            if let Some(branch) = self.branch {
+                locals.extend(branch.vars.iter().map(Cow::Borrowed));
+                for frame in &branch.frames {
+                    push_locals(self.definition, frame, &mut locals);
+                }
+            }
+            locals.extend(self.place.error.map(Cow::Borrowed));
+            locals
+        })
+    }
+
     /// The values of loops and catch clauses, for what happens after their ends.
     pub fn locals(&self) -> Vec<Value> {
-        self.locals.iter().map(|v| v.clone().into_owned()).collect()
+        self.made().iter().map(|v| v.clone().into_owned()).collect()
     }
 
     /// The template's value on `data`.
@@ -96,7 +104,7 @@ impl<'s> Scope<'s> {
             5 => Some(self.itself.get_or_init(
                 || json!({"name": "pg_automate", "version": env!("CARGO_PKG_VERSION")}),
             )),
-            _ => self.locals.get(index.checked_sub(FIXED.len())?).map(|v| &**v),
+            _ => self.made().get(index.checked_sub(FIXED.len())?).map(|v| &**v),
         }
     }
 

@@ -171,7 +171,7 @@ impl Run<'_> {
                 let answer = self.answer(step, &name);
                 let answer = match answer {
                     Some(Event::Done { step, output: Value::Null }) => {
-                        Some(respond(step, &method, &url, output, authentication.as_ref()))
+                        Some(respond(step, &method, &url, output, authentication.as_deref()))
                     }
                     answer => answer,
                 };

@@ -23,19 +23,36 @@ impl Run<'_> {
         if !join.asked || from != join.next + join.items.len() as u64 {
             return Ok(false);
         }
-        join.asked = false;
         let left = usize::try_from(join.total.saturating_sub(from)).unwrap_or(0);
         let missing = items.is_empty() && left > 0;
+        join.asked = missing;
         join.items.extend(items.into_iter().take(left));
-        let task = self.current()?;
         if missing {
-            if let Some((doing, input)) = self.stop_joining(task) {
-                let error = self.failed(&doing, input, lost());
+            return self.page_failed(lost());
+        }
+        let task = self.current()?;
+        self.go_on_joining(task);
+        Ok(true)
+    }
+
+    /// The items of the current branch's loop cannot be had; false if it has asked for none.
+    pub(super) fn page_failed(&mut self, error: WorkflowError) -> Result<bool, WorkflowError> {
+        let Some(join) = self.join_mut() else {
+            self.branch_mut().pending = None;
+            if let Some((frame, Some(doing))) = self.pop_frame() {
+                let error = self.failed(&doing, frame.input, error);
                 self.raise(error);
             }
             return Ok(true);
+        };
+        if !join.asked {
+            return Ok(false);
         }
-        self.go_on_joining(task);
+        let task = self.current()?;
+        if let Some((doing, input)) = self.stop_joining(task) {
+            let error = self.failed(&doing, input, error);
+            self.raise(error);
+        }
         Ok(true)
     }
 
@@ -52,11 +69,10 @@ impl Run<'_> {
         let missing = items.is_empty();
         turn.from = next;
         turn.items = items.into_iter().take(left).collect();
-        self.branch_mut().pending = None;
-        if missing && let Some((frame, Some(doing))) = self.pop_frame() {
-            let error = self.failed(&doing, frame.input, lost());
-            self.raise(error);
+        if missing {
+            return self.page_failed(lost());
         }
+        self.branch_mut().pending = None;
         Ok(true)
     }
 }

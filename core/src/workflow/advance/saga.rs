@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             }
             (Some(error), _) => error,
         };
-        let error = WorkflowError { uncompensated: undo.dead_ends, ..error };
+        let error = WorkflowError { uncompensated: undo.dead_ends.into(), ..error };
         self.end(Status::Faulted, Command::Fault { error });
     }
 }

@@ -134,11 +134,17 @@ impl<'a> Walk<'a> {
         let compensate = self.compensation(map, at);
         let kind = kind?;
         // Sets and the like take no time; the others' time is kept by the shell's timers.
-        let by_timer = match kind {
-            Kind::Sql(_) | Kind::Notify(_) | Kind::Http(_) | Kind::Report(_) => false,
-            Kind::Set(_) | Kind::Switch(_) | Kind::Raise(_) | Kind::Emit(_) => false,
-            _ => true,
-        };
+        let by_timer = !matches!(
+            kind,
+            Kind::Sql(_)
+                | Kind::Notify(_)
+                | Kind::Http(_)
+                | Kind::Report(_)
+                | Kind::Set(_)
+                | Kind::Switch(_)
+                | Kind::Raise(_)
+                | Kind::Emit(_)
+        );
         if timeout_ms.is_some() && by_timer {
             self.feature(Feature::TaskTimeout, &part("timeout"));
         }

@@ -157,3 +157,23 @@ fn too_many_items_are_refused_with_their_number() {
     let detail = faulted(&start(&definition, json!({}))).detail.clone().unwrap();
     assert!(detail.contains('3') && detail.contains('2'), "{detail}");
 }
+
+#[test]
+fn a_page_that_cannot_be_had_fails_the_loop() {
+    let limits = Limits { max_items_in_state: 2, page_items: 2, ..Limits::default() };
+    let document = json!({"do": parallel(2, json!({}))});
+    let definition = Definition::parse(&document, &limits).unwrap();
+    let begun = start(&definition, json!({"items": [1, 2, 3]}));
+    let end = step(&definition, Some(begun.state), failed("/do/0/all", "runtime"));
+    assert_eq!(faulted(&end).instance.as_deref(), Some("/do/0/all"));
+    let document = json!({"do": [{"l": {"for": {"in": "[1, 2, 3]"}, "do": [{"s": {"set": {}}}]}}]});
+    let definition = Definition::parse(&document, &limits).unwrap();
+    let begun = start(&definition, json!({}));
+    assert_eq!(asked(&begun), ["/do/0/l"]);
+    let end = step(&definition, Some(begun.state), failed("/do/0/l", "runtime"));
+    assert_eq!(faulted(&end).instance.as_deref(), Some("/do/0/l"));
+    let whole = define(json!({"do": parallel(2, json!({}))}));
+    let begun = start(&whole, json!({"items": [1]}));
+    let same = step(&whole, Some(begun.state), failed("/do/0/all", "runtime"));
+    assert_eq!(same.ignored, Some(Ignored::NotAwaited));
+}

@@ -14,7 +14,7 @@ fn http(authentication: Value) -> Value {
 
 fn auth(document: Value) -> Authentication {
     match only(document) {
-        Command::Http { authentication, .. } => authentication.unwrap(),
+        Command::Http { authentication, .. } => *authentication.unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -161,3 +161,14 @@ fn listening_ends_with_its_time_and_says_so() {
     let end = step(&definition, Some(begun.state), fired(L));
     assert!(faulted(&end).kind.ends_with("timeout"));
 }
+
+#[test]
+fn listening_that_fails_stops_what_handles_an_event() {
+    let each = json!({"foreach": {"do": [{"q": sql("q")}]}});
+    let definition = listening(json!({"any": [], "until": "${ false }"}), each);
+    let begun = start(&definition, json!({}));
+    let now = step(&definition, Some(begun.state), heard("x", json!(1)));
+    let end = step(&definition, Some(now.state), failed(L, "runtime"));
+    assert_eq!(faulted(&end).instance.as_deref(), Some(L));
+    assert!(records(&end).contains(&("/do/0/l/foreach/do/0/q#0", "cancelled")));
+}
