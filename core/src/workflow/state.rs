@@ -332,9 +332,6 @@ pub(super) struct Listening {
     /// What becomes the output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<Value>,
-    /// Events consumed so far.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub count: u64,
     /// Filters that have had their event, of `all`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub met: Vec<usize>,

@@ -65,7 +65,6 @@ impl<'a> Run<'a> {
         if taken == Taken::Not {
             return Ok(false);
         }
-        listening.count += 1;
         let value = match listen.read {
             Read::Data => event.get("data").cloned().unwrap_or_default(),
             Read::Envelope => event.clone(),
