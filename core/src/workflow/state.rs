@@ -27,7 +27,7 @@ pub struct State {
     /// The run has failed or was cancelled, and compensates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) undo: Option<Undo>,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) suspended: bool,
     /// What happened while the run was suspended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -169,7 +169,7 @@ pub(super) struct Branch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
     /// Its place among its brothers: that of a fork's branch, or of an item.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub place: u64,
     /// The end of its step ids, as its parent's lists and its own place make it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -187,10 +187,10 @@ pub(super) struct Branch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,
     /// Retries so far: attempts are counted by them.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spins: u32,
     /// Something outside may start its steps again.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retried: bool,
 }
 
@@ -211,18 +211,18 @@ pub(super) struct Frame {
     #[serde(default)]
     pub input: Value,
     /// Jumps backwards in this list; a part of the step ids, so that they stay unique.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub round: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
     /// Retries so far, of a try.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retries: u64,
     /// Which attempt at the owner this is; 0 is the first, too.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// The branch's retries when the list was opened.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spins: u32,
     /// When the list was opened, in milliseconds since 1970.
     #[serde(default)]
@@ -244,10 +244,10 @@ pub(super) struct Turn {
     pub items: Vec<Value>,
     pub at: usize,
     /// The place of the window's first item.
-    #[serde(default, skip_serializing_if = "is_zero_size")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub from: usize,
     /// How many there are in all; zero: as many as in the window.
-    #[serde(default, skip_serializing_if = "is_zero_size")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub total: usize,
 }
 
@@ -308,9 +308,9 @@ pub(super) struct Join {
     /// How many there are in all.
     pub total: u64,
     /// The first item that has not begun.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub next: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failed: u64,
     /// What is kept of their outputs, by place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -319,10 +319,10 @@ pub(super) struct Join {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Value>,
     /// More items are on their way.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub asked: bool,
     /// The items are with the shell.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kept: bool,
 }
 
@@ -345,10 +345,10 @@ pub(super) struct Listening {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue: Vec<Value>,
     /// Events that `foreach` has begun.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub begun: u64,
     /// No more events are wanted.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub over: bool,
 }
 
@@ -397,25 +397,14 @@ pub(super) struct Undo {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dead_ends: Vec<String>,
     /// Attempts at the compensation that is being done, after the first.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retries: u32,
     /// Tasks started on the way.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub executed: u64,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
-fn is_none(value: &u32) -> bool {
-    *value == 0
-}
-
-fn is_zero_size(value: &usize) -> bool {
-    *value == 0
+/// What is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

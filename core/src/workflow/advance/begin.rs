@@ -71,7 +71,10 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Ok(Work::Loop(items)) => self.open_loop(&doing, input, items),
-            Ok(Work::Fork) => self.open_fork(&doing, input),
+            Ok(Work::Fork) => {
+                self.open_fork(&doing, input);
+                Ok(())
+            }
             Ok(Work::Ask(command)) => {
                 self.commands.push(command);
                 self.wait(&doing, input, WaitsFor::Result, |_| {});

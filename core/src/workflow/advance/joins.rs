@@ -8,12 +8,8 @@ use super::{Doing, Run};
 use serde_json::{Value, json};
 
 impl<'a> Run<'a> {
-    pub(super) fn open_fork(
-        &mut self,
-        doing: &Doing<'a>,
-        input: Value,
-    ) -> Result<(), WorkflowError> {
-        let Kind::Fork(fork) = &doing.task.kind else { return Ok(()) };
+    pub(super) fn open_fork(&mut self, doing: &Doing<'a>, input: Value) {
+        let Kind::Fork(fork) = &doing.task.kind else { return };
         let count = fork.branches.len() as u64;
         let join = Join { open: count, total: count, ..Join::default() };
         let vars = self.locals();
@@ -21,16 +17,10 @@ impl<'a> Run<'a> {
             self.open_branch(*list, input.clone(), place, vars.clone(), "");
         }
         self.wait(doing, input, WaitsFor::Branches, |p| p.join = Some(Box::new(join)));
-        Ok(())
     }
 
     /// The turns of a parallel loop. Each begins with its item as its data.
-    pub(super) fn open_turns(
-        &mut self,
-        doing: &Doing<'a>,
-        input: Value,
-        items: Vec<Value>,
-    ) -> Result<(), WorkflowError> {
+    pub(super) fn open_turns(&mut self, doing: &Doing<'a>, input: Value, items: Vec<Value>) {
         let total = items.len() as u64;
         let (items, kept) = self.keep(doing, items);
         let join = Join { total, items, kept: kept > 0, ..Join::default() };
@@ -38,7 +28,6 @@ impl<'a> Run<'a> {
         let input = if kept > 0 { Value::Null } else { input };
         self.wait(doing, input, WaitsFor::Branches, |p| p.join = Some(Box::new(join)));
         self.go_on_joining(doing.task);
-        Ok(())
     }
 
     /// Begins as many turns as may go on at once, and ends the loop after the last.

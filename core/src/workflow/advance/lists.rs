@@ -54,7 +54,8 @@ impl<'a> Run<'a> {
             return Err(self.failed(doing, input, error));
         }
         if head.parallel.is_some() {
-            return self.open_turns(doing, input, items);
+            self.open_turns(doing, input, items);
+            return Ok(());
         }
         if items.is_empty() {
             return self.finish(doing, input.clone(), input, None);
