@@ -1,11 +1,12 @@
 //! What is wrong with a definition: in itself, and with the database as its owner sees it.
 
+use super::capability;
 use crate::error::{Error, Result};
 use crate::noun::{TEMPLATE, WORKFLOW};
 use crate::spi::{as_extension, statement};
 use crate::worker::toplevel;
 use automate_core::problem::Problem;
-use automate_core::workflow::{Definition, EffectRef, Limits};
+use automate_core::workflow::{Definition, EffectRef};
 use pgrx::prelude::*;
 use serde_json::Value;
 
@@ -30,11 +31,13 @@ pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid) -> Result<()> {
 }
 
 fn findings(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Finding>> {
-    let definition = match Definition::parse(document, &Limits::default()) {
+    let definition = match Definition::parse(document, &capability::limits()) {
         Ok(definition) => definition,
         Err(problems) => return Ok(problems.into_iter().map(|p| (p, None)).collect()),
     };
-    let mut found = statements(&definition);
+    let refused = capability::refused(&definition);
+    let mut found: Vec<Finding> = refused.into_iter().map(|p| (p, None)).collect();
+    found.extend(statements(&definition));
     found.extend(templates(&definition, owner)?.into_iter().map(|p| (p, None)));
     Ok(found)
 }

@@ -1,8 +1,9 @@
 //! Definitions of this session, parsed once: versions never change.
 
+use super::capability;
 use crate::error::Result;
 use crate::spi::Own;
-use automate_core::workflow::{Definition, Limits, WorkflowError};
+use automate_core::workflow::{Definition, WorkflowError};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,7 +47,7 @@ pub fn known(
         Ok(document) => document,
         Err(e) => return Ok(Err(unreadable(&e.to_string()))),
     };
-    let definition = match Definition::parse(&document, &Limits::default()) {
+    let definition = match Definition::parse(&document, &capability::limits()) {
         Ok(definition) => definition,
         Err(problems) => {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();

@@ -8,6 +8,7 @@
 
 mod answer;
 mod cancel;
+mod capability;
 mod check;
 mod define;
 mod effect;

@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::pg;
 use crate::rule::cause;
 use automate_core::workflow::{
-    Command, Event, Runtime, State, StepRecord, WorkflowError, advance, pending_command,
+    Command, Event, Runtime, State, StepRecord, WorkflowError, advance, pending_commands,
 };
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -154,7 +154,7 @@ impl Play<'_> {
             };
             let command = match command {
                 command if effect::is_effect(&command) => command,
-                Command::Wait { step, for_ms, .. } => return Ok(Stand::Waiting(step, for_ms)),
+                Command::SetTimer { step, for_ms, .. } => return Ok(Stand::Waiting(step, for_ms)),
                 command @ Command::Http { .. } => return Ok(Stand::Away(Box::new(command))),
                 Command::Complete { output } => return Ok(Stand::Completed(output)),
                 Command::Fault { error } => return Ok(Stand::Faulted(error)),
@@ -193,7 +193,7 @@ impl Play<'_> {
             return Ok(None);
         }
         if self.run.state.is_some() {
-            self.advance(Event::Cancelled)?;
+            self.advance(Event::Cancelled { compensate: false })?;
         }
         if self.run.cancelling {
             return Ok(Some(Stand::Cancelled));
@@ -221,9 +221,9 @@ impl Play<'_> {
             Happened::Nothing => next.into_iter().collect(),
             Happened::Timer(step) => self.advance(Event::TimerFired { step })?,
             Happened::Answer(step, answer) => {
-                let command =
-                    if self.run.pending_step() == Some(&step) { self.again()? } else { None };
-                self.advance(answer::event(&step, &answer, command.as_ref()))?
+                let waits = self.run.pending_step() == Some(&step);
+                let commands = if waits { self.again()? } else { Vec::new() };
+                self.advance(answer::event(&step, &answer, commands.first()))?
             }
             Happened::Broke(failure) => {
                 let error = failure::of_sql(&failure, false);
@@ -237,19 +237,13 @@ impl Play<'_> {
             return Ok(commands);
         }
         // Nothing is known in this session, or what happened was not for this step.
-        match self.again()? {
-            Some(command) => Ok(vec![command]),
-            None => {
-                let step = self.run.pending_step().unwrap_or_default().to_string();
-                self.advance(Event::TimerFired { step })
-            }
-        }
+        self.again()
     }
 
     /// The command of the step that the run waits for.
-    fn again(&self) -> Result<Option<Command>, WorkflowError> {
-        let Some(state) = &self.run.state else { return Ok(None) };
-        pending_command(&self.run.known.definition, &self.run.runtime, state, self.now)
+    fn again(&self) -> Result<Vec<Command>, WorkflowError> {
+        let Some(state) = &self.run.state else { return Ok(Vec::new()) };
+        pending_commands(&self.run.known.definition, &self.run.runtime, state, self.now)
     }
 
     /// Emits the events among the commands; returns the one that is left, if any.
@@ -260,6 +254,8 @@ impl Play<'_> {
                 Command::Emit { event, .. } => {
                     self.run.caused(|| effect::emit(&event, self.run))?;
                 }
+                // The job of a run is its only timer, and knows what it is for.
+                Command::ClearTimer { .. } => {}
                 command => last = Some(command),
             }
         }

@@ -125,6 +125,11 @@ impl Schedule {
         Ok(kind.into())
     }
 
+    /// Whether it is a cron expression, rather than an interval or a moment.
+    pub fn is_cron(&self) -> bool {
+        matches!(self.kind, Kind::Cron(_))
+    }
+
     /// The first instant strictly after `after`; `None` when there is none, as with an `at` that
     /// has passed or a 30 February, or when none is found that is not left out.
     pub fn next(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {

@@ -1,22 +1,32 @@
 //! The interpreter: one event in, a new state and commands out.
 
+mod begin;
+mod branches;
 mod ends;
+mod fault;
+mod finish;
+mod joins;
+mod listen;
 mod lists;
+mod pages;
+mod saga;
+mod size;
+mod timers;
 
-use super::definition::{Kind, Task, Then};
+use super::command::{Advanced, Command, Ignored, StepRecord};
+use super::definition::{Definition, Kind, Task};
+use super::event::Event;
 use super::scope::{Place, Scope};
-use super::state::{
-    Advanced, Command, Event, Frame, Pending, Runtime, State, Status, StepRecord, WaitsFor,
-};
-use super::{Definition, WorkflowError, call};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use super::state::{Branch, Frame, State, Status, WaitsFor};
+use super::{Runtime, WorkflowError};
+use serde_json::Value;
 
 /// What the run does next, in answer to `event`; `now` is RFC 3339.
 ///
-/// It goes on through tasks that need nothing from outside until a command does, or the run ends.
-/// An event the state does not wait for changes nothing. `Err` means that the call itself is
-/// wrong: no state and no [`Event::Start`], or a state of another definition.
+/// It goes on through tasks that need nothing from outside until all branches wait, or the run
+/// ends. An event the state does not wait for changes nothing, which [`Advanced::ignored`] says.
+/// `Err` means that the call itself is wrong: no state and no [`Event::Start`], or a state of
+/// another definition.
 pub fn advance(
     definition: &Definition,
     runtime: &Runtime,
@@ -25,61 +35,37 @@ pub fn advance(
     now: &str,
 ) -> Result<Advanced, WorkflowError> {
     let started = state.is_some();
-    let state = state.unwrap_or_else(|| State {
-        status: Status::Running,
-        input: Value::Null,
-        context: Value::Null,
-        frames: Vec::new(),
-        pending: None,
-        executed: 0,
-        attempts: BTreeMap::new(),
-    });
-    let mut run =
-        Run { definition, runtime, now, state, commands: Vec::new(), records: Vec::new() };
+    let mut run = Run::new(definition, runtime, state.unwrap_or_else(State::new), now);
     match (event, started) {
-        (Event::Start { input }, false) => run.start(input)?,
+        (Event::Start { input }, false) => run.start(input),
         (_, false) => return Err(foreign("a run begins with the event start")),
-        (Event::Start { .. }, true) => {}
-        _ if run.state.is_terminal() => {}
-        (Event::Cancelled, true) => run.cancel(),
-        (Event::Done { step, output }, true) => {
-            if let Some(pending) = run.take_pending(&step, &[WaitsFor::Result]) {
-                run.answer(pending, Ok(output))?;
-            }
-        }
-        (Event::Failed { step, error }, true) => {
-            if let Some(pending) = run.take_pending(&step, &[WaitsFor::Result, WaitsFor::Timer]) {
-                run.answer(pending, Err(error))?;
-            }
-        }
-        (Event::TimerFired { step }, true) => {
-            if let Some(pending) = run.take_pending(&step, &[WaitsFor::Timer, WaitsFor::Retry]) {
-                run.timer(pending)?;
-            }
-        }
+        (event, true) => run.take(event)?,
     }
-    run.check_size();
-    Ok(Advanced { state: run.state, commands: run.commands, records: run.records })
+    run.go_on()?;
+    run.check_size()?;
+    run.settle_timers();
+    run.settle_status();
+    let Run { state, commands, records, ignored, .. } = run;
+    Ok(Advanced { state, commands, records, ignored })
 }
 
-/// The command of the step that a stored run waits for, as [`advance`] gave it: for a shell that
-/// comes back to the run with nothing but its state. `None` when there is none: the run has ended
-/// or waits to try again.
-pub fn pending_command(
+/// The commands that a stored run waits for the answers to, as [`advance`] gave them: for a shell
+/// that comes back to the run with nothing but its state. There are none once it has ended.
+pub fn pending_commands(
     definition: &Definition,
     runtime: &Runtime,
     state: &State,
     now: &str,
-) -> Result<Option<Command>, WorkflowError> {
-    let Some(pending) = state.pending.as_ref().filter(|p| p.waits_for != WaitsFor::Retry) else {
-        return Ok(None);
-    };
-    let state = state.clone();
-    let run = Run { definition, runtime, now, state, commands: Vec::new(), records: Vec::new() };
-    let task = run.current()?;
-    let doing = Doing { task, step: pending.step.clone(), attempt: pending.attempt };
-    let scope = run.task_scope(&doing, &pending.input);
-    call::command(task, &scope, &doing.step, doing.attempt, &pending.input)
+) -> Result<Vec<Command>, WorkflowError> {
+    let mut run = Run::new(definition, runtime, state.clone(), now);
+    for here in 0..run.state.branches.len() {
+        run.here = here;
+        let asked = run.ask_again()?;
+        run.commands.extend(asked);
+        let timer = run.timer_again();
+        run.commands.extend(timer);
+    }
+    Ok(run.commands)
 }
 
 fn foreign(detail: &str) -> WorkflowError {
@@ -91,9 +77,13 @@ struct Run<'a> {
     definition: &'a Definition,
     runtime: &'a Runtime,
     now: &'a str,
+    now_ms: i64,
     state: State,
+    /// The place of the branch that is gone on with, in the state's list.
+    here: usize,
     commands: Vec<Command>,
     records: Vec<StepRecord>,
+    ignored: Option<Ignored>,
 }
 
 /// What a task's run needs on its way to its end.
@@ -101,319 +91,195 @@ struct Doing<'a> {
     task: &'a Task,
     step: String,
     attempt: u32,
+    began_ms: i64,
 }
 
 impl<'a> Run<'a> {
-    fn start(&mut self, input: Value) -> Result<(), WorkflowError> {
-        let data = match &self.definition.input_from {
-            Some(from) => {
-                self.state.input = input.clone();
-                let scope = self.scope(Place::default());
-                match scope.render(from, &input) {
-                    Ok(data) => data,
-                    Err(e) => {
-                        self.fault(e);
-                        return Ok(());
-                    }
+    fn new(definition: &'a Definition, runtime: &'a Runtime, state: State, now: &'a str) -> Self {
+        let now_ms = millis(now);
+        let (commands, records) = (Vec::new(), Vec::new());
+        Run { definition, runtime, now, now_ms, state, here: 0, commands, records, ignored: None }
+    }
+
+    /// Lets the run take an event.
+    fn take(&mut self, event: Event) -> Result<(), WorkflowError> {
+        if self.state.is_terminal() {
+            self.ignored = Some(Ignored::Ended);
+            return Ok(());
+        }
+        match event {
+            Event::Start { .. } => self.ignored = Some(Ignored::Started),
+            Event::Cancelled { compensate } => self.cancel(compensate),
+            Event::TimedOut => self.time_is_over(),
+            Event::Suspended if !self.state.suspended => self.state.suspended = true,
+            Event::Suspended => self.ignored = Some(Ignored::Suspended),
+            Event::Resumed if self.state.suspended => {
+                self.state.suspended = false;
+                for event in std::mem::take(&mut self.state.parked) {
+                    self.take_for_step(event)?;
+                    self.ignored = None;
                 }
             }
-            None => input.clone(),
-        };
-        self.state.input = input;
-        self.state.context = data.clone();
-        self.state.frames.push(frame(self.definition.root, None, data));
-        self.go_on()
-    }
-
-    /// Takes what the run waits for if it is this step and of this kind.
-    fn take_pending(&mut self, step: &str, kinds: &[WaitsFor]) -> Option<Pending> {
-        self.state.pending.take_if(|p| p.step == step && kinds.contains(&p.waits_for))
-    }
-
-    fn answer(
-        &mut self,
-        pending: Pending,
-        result: Result<Value, WorkflowError>,
-    ) -> Result<(), WorkflowError> {
-        self.state.status = Status::Running;
-        let doing = Doing { task: self.current()?, step: pending.step, attempt: pending.attempt };
-        let finished = match result {
-            Ok(output) => self.finish(&doing, &pending.input, output, None),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = finished {
-            let error = self.failed(&doing, pending.input, error);
-            self.raise(error);
-        }
-        self.go_on()
-    }
-
-    fn timer(&mut self, pending: Pending) -> Result<(), WorkflowError> {
-        if pending.waits_for == WaitsFor::Timer {
-            let output = pending.input.clone();
-            return self.answer(pending, Ok(output));
-        }
-        self.state.status = Status::Running;
-        self.again();
-        self.go_on()
-    }
-
-    /// The try whose list is innermost begins anew.
-    fn again(&mut self) {
-        if let Some(frame) = self.state.frames.last_mut() {
-            frame.index = 0;
-            frame.round = 0;
-            frame.data = frame.input.clone();
-        }
-    }
-
-    /// Runs tasks until one waits or the run ends.
-    fn go_on(&mut self) -> Result<(), WorkflowError> {
-        while !self.state.is_terminal() && self.state.pending.is_none() {
-            let frame = self.state.frames.last().ok_or_else(|| foreign("no task list is open"))?;
-            let list = self.definition.lists.get(frame.list);
-            let list = list.ok_or_else(|| foreign("the state is of another definition"))?;
-            if frame.index >= list.items.len() {
-                if let Err(error) = self.end_list()? {
-                    self.raise(error);
-                }
-                continue;
-            }
-            if self.state.executed >= self.definition.limits.max_executed {
-                let detail = format!(
-                    "the run started more than {} tasks; look for a loop without an end",
-                    self.definition.limits.max_executed
-                );
-                self.fault(WorkflowError::standard("runtime", "Too many tasks", detail));
-                return Ok(());
-            }
-            self.state.executed += 1;
-            let task = self.current()?;
-            if let Err(error) = self.begin(task) {
-                self.raise(error);
-            }
+            Event::Resumed => self.ignored = Some(Ignored::NotSuspended),
+            event if self.state.suspended => self.park(event),
+            event => self.take_for_step(event)?,
         }
         Ok(())
     }
 
-    /// The task the innermost list is at.
+    fn take_for_step(&mut self, event: Event) -> Result<(), WorkflowError> {
+        let taken = match event {
+            Event::Done { step, output } => match self.waiting(&step, &[WaitsFor::Result]) {
+                true => self.answered(Ok(output))?,
+                false => false,
+            },
+            Event::Failed { step, error } => self.step_failed(&step, error)?,
+            Event::TimerFired { step } => self.timer_fired(&step)?,
+            Event::Heard { step, event } => match self.waiting(&step, &[WaitsFor::Events]) {
+                true => {
+                    self.heard(&event)?;
+                    true
+                }
+                false => false,
+            },
+            Event::Page { step, from, items } => self.page_came(&step, from, items)?,
+            _ => false,
+        };
+        if !taken {
+            self.ignored = Some(Ignored::NotAwaited);
+        }
+        Ok(())
+    }
+
+    fn step_failed(&mut self, step: &str, error: WorkflowError) -> Result<bool, WorkflowError> {
+        if self.waiting(step, &[WaitsFor::Page, WaitsFor::Branches]) {
+            return self.page_failed(error);
+        }
+        if !self.waiting(step, &[WaitsFor::Result, WaitsFor::Timer, WaitsFor::Events]) {
+            return Ok(false);
+        }
+        let id = self.branch().id;
+        self.close_children(id);
+        self.answered(Err(error))
+    }
+
+    /// Keeps what a suspended run waits for until it goes on, once for each step.
+    fn park(&mut self, event: Event) {
+        let known =
+            event.step().is_some_and(|step| {
+                self.state.pending_steps().any(|s| s == step)
+                    || self.state.timers().any(|s| s == step)
+                    || self.state.branches.iter().any(|b| {
+                        b.pending.as_ref().is_some_and(|p| p.step == step && p.join.is_some())
+                    })
+            });
+        self.ignored = Some(match event {
+            // Whoever has the event keeps it.
+            Event::Heard { .. } => Ignored::Suspended,
+            _ if !known || self.state.parked.iter().any(|p| p.step() == event.step()) => {
+                Ignored::NotAwaited
+            }
+            event => {
+                self.state.parked.push(event);
+                Ignored::Parked
+            }
+        });
+    }
+
+    /// Goes to the branch that waits for this of this step.
+    fn waiting(&mut self, step: &str, kinds: &[WaitsFor]) -> bool {
+        let found = self.state.branches.iter().position(|b| {
+            b.pending.as_ref().is_some_and(|p| p.step == step && kinds.contains(&p.waits_for))
+        });
+        self.here = found.unwrap_or(self.here);
+        found.is_some()
+    }
+
+    /// The step that the branch waits for has an output or an error.
+    fn answered(&mut self, result: Result<Value, WorkflowError>) -> Result<bool, WorkflowError> {
+        let task = self.current()?;
+        let Some(pending) = self.branch_mut().pending.take() else { return Ok(false) };
+        let (step, attempt, began_ms) = (pending.step, pending.attempt, pending.began_ms);
+        let doing = Doing { task, step, attempt, began_ms };
+        let finished = match result {
+            Ok(output) => {
+                let output = match &task.kind {
+                    Kind::Run(run) if !run.returns => Value::Null,
+                    _ => output,
+                };
+                self.finish(&doing, pending.input, output, None)
+            }
+            Err(error) => Err(self.failed(&doing, pending.input, error)),
+        };
+        if let Err(error) = finished {
+            self.raise(error);
+        }
+        Ok(true)
+    }
+
+    /// Runs tasks until every branch waits or the run ends.
+    fn go_on(&mut self) -> Result<(), WorkflowError> {
+        while !self.state.is_terminal() && !self.state.suspended {
+            let free = self.state.branches.iter().position(|b| b.pending.is_none());
+            let Some(here) = free else { break };
+            self.here = here;
+            self.go_one_on()?;
+        }
+        Ok(())
+    }
+
+    /// One task of the branch, or the end of one of its lists.
+    fn go_one_on(&mut self) -> Result<(), WorkflowError> {
+        let frame = self.branch().frames.last().ok_or_else(|| foreign("no task list is open"))?;
+        let list = self.definition.lists.get(frame.list);
+        let list = list.ok_or_else(|| foreign("the state is of another definition"))?;
+        if frame.index >= list.items.len() {
+            return self.end_list();
+        }
+        let limit = self.definition.limits.max_executed;
+        let executed = match &mut self.state.undo {
+            Some(undo) => &mut undo.executed,
+            None => &mut self.state.executed,
+        };
+        if *executed >= limit {
+            let detail =
+                format!("the run started more than {limit} tasks; look for a loop without an end");
+            let error = WorkflowError::standard("runtime", "Too many tasks", detail);
+            self.fault(error);
+            return Ok(());
+        }
+        *executed += 1;
+        let task = self.current()?;
+        if let Err(error) = self.begin(task) {
+            self.raise(error);
+        }
+        Ok(())
+    }
+
+    fn branch(&self) -> &Branch {
+        &self.state.branches[self.here]
+    }
+
+    fn branch_mut(&mut self) -> &mut Branch {
+        &mut self.state.branches[self.here]
+    }
+
+    /// The task the branch's innermost list is at.
     fn current(&self) -> Result<&'a Task, WorkflowError> {
-        let frame = self.state.frames.last();
+        let frame = self.branch().frames.last();
         let list = frame.and_then(|f| self.definition.lists.get(f.list));
         let id = frame.zip(list).and_then(|(f, list)| list.items.get(f.index));
         let task = id.and_then(|id| self.definition.tasks.get(*id));
         task.ok_or_else(|| foreign("the state is of another definition"))
     }
 
-    fn begin(&mut self, task: &'a Task) -> Result<(), WorkflowError> {
-        let raw = match self.state.frames.last_mut() {
-            Some(frame) => std::mem::take(&mut frame.data),
-            None => Value::Null,
-        };
-        let step = self.step_id(task);
-        let prepared = self.prepare(task, &step, &raw);
-        let (runs, input) = match prepared {
-            Ok((runs, input)) => (runs, input.unwrap_or(raw)),
-            Err(error) => {
-                let doing = Doing { task, step, attempt: 1 };
-                return Err(self.failed(&doing, raw, error));
-            }
-        };
-        if !runs {
-            let doing = Doing { task, step, attempt: 1 };
-            self.record(&doing, "skipped", input.clone(), None, None);
-            return self.flow(Then::Continue, input);
-        }
-        let attempt = self.attempt(&step);
-        let doing = Doing { task, step, attempt };
-        self.perform(&doing, &input).map_err(|error| self.failed(&doing, input, error))
-    }
-
-    /// Whether the task runs, and its input where `input.from` makes one.
-    fn prepare(
-        &self,
-        task: &'a Task,
-        step: &str,
-        raw: &Value,
-    ) -> Result<(bool, Option<Value>), WorkflowError> {
-        let place = Place { task: Some(task), step, raw_input: Some(raw), ..Place::default() };
-        let scope = self.scope(place);
-        if let Some(condition) = &task.condition
-            && !scope.holds(condition, raw)?
-        {
-            return Ok((false, None));
-        }
-        let input = task.input_from.as_ref().map(|from| scope.render(from, raw)).transpose()?;
-        Ok((true, input))
-    }
-
-    fn perform(&mut self, doing: &Doing<'a>, input: &Value) -> Result<(), WorkflowError> {
-        match &doing.task.kind {
-            Kind::Set(tree) => {
-                let output = self.task_scope(doing, input).render(tree, input)?;
-                self.finish(doing, input, output, None)
-            }
-            Kind::Switch(cases) => {
-                let mut then = None;
-                let scope = self.task_scope(doing, input);
-                for case in cases {
-                    let holds = match &case.when {
-                        Some(when) => scope.holds(when, input)?,
-                        None => true,
-                    };
-                    if holds {
-                        then = Some(case.then);
-                        break;
-                    }
-                }
-                self.finish(doing, input, input.clone(), then)
-            }
-            Kind::Raise(error) => {
-                let value = self.task_scope(doing, input).render(error, input)?;
-                Err(raised(value))
-            }
-            Kind::Emit(with) => self.emit(doing, with, input),
-            Kind::Do(list) => {
-                self.open(doing, *list, input);
-                Ok(())
-            }
-            Kind::Try(clause) => {
-                self.open(doing, clause.body, input);
-                Ok(())
-            }
-            Kind::For(head) => self.open_loop(doing, head, input),
-            Kind::Sql(_) | Kind::Notify(_) | Kind::Http(_) | Kind::Wait(_) => {
-                self.hand_over(doing, input)
-            }
-        }
-    }
-
-    /// Gives a command and waits for what becomes of it.
-    fn hand_over(&mut self, doing: &Doing<'a>, input: &Value) -> Result<(), WorkflowError> {
-        let scope = self.task_scope(doing, input);
-        let command = call::command(doing.task, &scope, &doing.step, doing.attempt, input)?;
-        let waits_for = match command {
-            Some(Command::Wait { .. }) => WaitsFor::Timer,
-            _ => WaitsFor::Result,
-        };
-        self.commands.extend(command);
-        self.wait_for(doing, waits_for, input.clone());
-        let status = if waits_for == WaitsFor::Timer { "waiting" } else { "running" };
-        self.record(doing, status, input.clone(), None, None);
-        Ok(())
-    }
-
-    fn wait_for(&mut self, doing: &Doing<'a>, waits_for: WaitsFor, input: Value) {
-        let timed = waits_for != WaitsFor::Result;
-        self.state.status = if timed { Status::Waiting } else { Status::Running };
-        let (step, attempt) = (doing.step.clone(), doing.attempt);
-        self.state.pending = Some(Pending { step, waits_for, attempt, input });
-    }
-
-    /// A CloudEvent with what the author left out filled in; its id is the same if the step is
-    /// done again.
-    fn emit(
-        &mut self,
-        doing: &Doing<'a>,
-        with: &crate::jq::Template,
-        input: &Value,
-    ) -> Result<(), WorkflowError> {
-        let mut event = self.task_scope(doing, input).render(with, input)?;
-        if let Some(map) = event.as_object_mut() {
-            let id = format!("{}{}", self.runtime.run_id, doing.step);
-            map.entry("specversion").or_insert_with(|| json!("1.0"));
-            map.entry("id").or_insert_with(|| Value::from(id));
-            map.entry("time").or_insert_with(|| Value::from(self.now));
-        }
-        self.commands.push(Command::Emit {
-            step: doing.step.clone(),
-            name: doing.task.name.clone(),
-            attempt: doing.attempt,
-            event: event.clone(),
-        });
-        self.finish(doing, input, event, None)
-    }
-
-    /// A task has its raw output: transform, export, and go where it says.
-    fn finish(
-        &mut self,
-        doing: &Doing<'a>,
-        input: &Value,
-        raw: Value,
-        then: Option<Then>,
-    ) -> Result<(), WorkflowError> {
-        let task = doing.task;
-        let output = match &task.output_as {
-            Some(transform) => {
-                let place = Place { raw_output: Some(&raw), ..place(doing, input) };
-                self.scope(place).render(transform, &raw)?
-            }
-            None => raw,
-        };
-        if let Some(export) = &task.export_as {
-            let place = Place { output: Some(&output), ..place(doing, input) };
-            self.state.context = self.scope(place).render(export, &output)?;
-        }
-        self.record(doing, "completed", input.clone(), Some(output.clone()), None);
-        self.flow(then.unwrap_or(task.then), output)
-    }
-
-    fn flow(&mut self, then: Then, data: Value) -> Result<(), WorkflowError> {
-        if then == Then::End {
-            self.complete(data);
-            return Ok(());
-        }
-        let Some(frame) = self.state.frames.last_mut() else { return Ok(()) };
-        frame.data = data;
-        match then {
-            Then::Goto(index) => {
-                if index <= frame.index {
-                    frame.round += 1;
-                }
-                frame.index = index;
-            }
-            Then::Exit => frame.index = usize::MAX,
-            Then::Continue | Then::End => frame.index = frame.index.saturating_add(1),
-        }
-        Ok(())
-    }
-
-    /// How often the step was started; kept only where a retry can start it again.
-    fn attempt(&mut self, step: &str) -> u32 {
-        if !self.under_retry() {
-            return 1;
-        }
-        let count = self.state.attempts.entry(step.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
-        *count
-    }
-
-    fn under_retry(&self) -> bool {
-        self.state.frames.iter().any(|frame| {
-            let owner = frame.owner.and_then(|id| self.definition.tasks.get(id));
-            matches!(owner.map(|t| &t.kind), Some(Kind::Try(clause)) if clause.retry.is_some())
-        })
-    }
-
-    fn forget_attempts(&mut self) {
-        if !self.state.attempts.is_empty() && !self.under_retry() {
-            self.state.attempts.clear();
-        }
-    }
-
-    /// The id of a task of the innermost list.
-    fn step_id(&self, task: &Task) -> String {
-        step_id(task, &self.state.frames)
-    }
-
-    /// The id of the task whose list is innermost.
-    fn owner_step_id(&self, task: &Task) -> String {
-        let outer = self.state.frames.split_last().map_or(&[][..], |(_, outer)| outer);
-        step_id(task, outer)
+    fn owner(&self, frame: &Frame) -> Option<&'a Task> {
+        frame.owner.and_then(|id| self.definition.tasks.get(id))
     }
 
     fn scope<'s>(&'s self, place: Place<'s>) -> Scope<'s> {
-        Scope::new(self.definition, self.runtime, &self.state, place)
+        let branch = self.state.branches.get(self.here);
+        Scope::new(self.definition, self.runtime, &self.state, branch, place)
     }
 
     fn task_scope<'s>(&'s self, doing: &'s Doing<'a>, input: &'s Value) -> Scope<'s> {
@@ -445,6 +311,21 @@ impl<'a> Run<'a> {
             error,
         });
     }
+
+    fn settle_status(&mut self) {
+        if self.state.is_terminal() {
+            return;
+        }
+        let busy = |b: &Branch| {
+            let waits_for = b.pending.as_ref().map(|p| p.waits_for);
+            matches!(waits_for, None | Some(WaitsFor::Result | WaitsFor::Page))
+        };
+        self.state.status = match self.state.suspended {
+            true => Status::Suspended,
+            false if self.state.branches.iter().any(busy) => Status::Running,
+            false => Status::Waiting,
+        };
+    }
 }
 
 fn place<'p>(doing: &'p Doing<'_>, input: &'p Value) -> Place<'p> {
@@ -453,44 +334,39 @@ fn place<'p>(doing: &'p Doing<'_>, input: &'p Value) -> Place<'p> {
         step: &doing.step,
         raw_input: Some(input),
         input: Some(input),
+        began_ms: doing.began_ms,
         ..Place::default()
     }
 }
 
-fn frame(list: usize, owner: Option<usize>, data: Value) -> Frame {
-    Frame {
-        list,
-        owner,
-        index: 0,
-        input: if owner.is_some() { data.clone() } else { Value::Null },
-        data,
-        round: 0,
-        turn: None,
-        retries: 0,
-        began_ms: 0,
-        caught: None,
-    }
-}
-
-fn step_id(task: &Task, frames: &[Frame]) -> String {
-    let mut id = task.pointer.clone();
-    for frame in frames {
-        if let Some(turn) = &frame.turn {
-            id.push_str(&format!("#{}", turn.at));
-        }
-        if frame.round > 0 {
-            id.push_str(&format!("@{}", frame.round));
-        }
-    }
+/// The id of a task in the list below these.
+fn step_id(task: &Task, suffix: &str, frames: &[Frame]) -> String {
+    let mut id = String::with_capacity(task.pointer.len() + suffix.len() + 8);
+    id.push_str(&task.pointer);
+    id.push_str(suffix);
+    push_turns(&mut id, frames);
     id
 }
 
-/// The error a raise task gives; what is not an error object is one of validation.
-fn raised(value: Value) -> WorkflowError {
-    let problem = |e: String| WorkflowError::standard("validation", "Invalid error", e);
-    serde_json::from_value(value).unwrap_or_else(|e| problem(format!("cannot raise it: {e}")))
+/// What tells the turns of lists apart.
+fn push_turns(id: &mut String, frames: &[Frame]) {
+    use std::fmt::Write;
+    for frame in frames {
+        // Writing to a String cannot fail.
+        if let Some(turn) = &frame.turn {
+            let _ = write!(id, "#{}", turn.at);
+        }
+        if frame.round > 0 {
+            let _ = write!(id, "@{}", frame.round);
+        }
+    }
 }
 
 fn millis(rfc3339: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(rfc3339).map_or(0, |at| at.timestamp_millis())
+}
+
+/// Milliseconds from now.
+fn after(now_ms: i64, ms: u64) -> i64 {
+    now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX))
 }

@@ -1,12 +1,12 @@
-//! From a call task and its data to the command that carries it out.
+//! From a task and its data to the command that carries it out.
 
+use super::command::Command;
 use super::definition::{Http, Kind, Task};
 use super::scope::Scope;
-use super::state::Command;
-use super::{WorkflowError, duration};
+use super::{WorkflowError, auth};
 use serde_json::{Map, Value};
 
-/// The command of a call task. Task kinds that need nothing from outside give none.
+/// The command of a task that something outside does. Task kinds that need nothing from outside give none.
 pub(super) fn command(
     task: &Task,
     scope: &Scope<'_>,
@@ -29,13 +29,31 @@ pub(super) fn command(
             let arguments = scope.render(with, input)?;
             Command::Notify { step, name, attempt, arguments, timeout_ms }
         }
-        Kind::Http(http) => request(http, scope, input, step, name, attempt, timeout_ms)?,
-        Kind::Wait(length) => {
-            let length = scope.render(length, input)?;
-            let for_ms = duration::millis(&length)
-                .map_err(|e| WorkflowError::standard("validation", "Invalid duration", e))?;
-            Command::Wait { step, name, for_ms, retry: false }
+        Kind::Report(with) => {
+            let arguments = scope.render(with, input)?;
+            Command::Report { step, name, attempt, arguments, timeout_ms }
         }
+        Kind::Approval(with) => {
+            let arguments = scope.render(with, input)?;
+            Command::Approval { step, name, attempt, arguments }
+        }
+        Kind::Run(run) => {
+            let input = match &run.input {
+                Some(template) => scope.render(template, input)?,
+                None => input.clone(),
+            };
+            Command::Run {
+                step,
+                name,
+                attempt,
+                namespace: run.namespace.clone(),
+                workflow: run.name.clone(),
+                version: run.version.clone(),
+                input,
+                wait: run.wait,
+            }
+        }
+        Kind::Http(http) => request(http, scope, input, step, name, attempt, timeout_ms)?,
         _ => return Ok(None),
     }))
 }
@@ -66,6 +84,10 @@ fn request(
     };
     let headers = object(&http.headers, "headers")?;
     let query = object(&http.query, "query")?;
+    let authentication = match &http.authentication {
+        Some(auth) => Some(Box::new(auth::render(auth, scope, input)?)),
+        None => None,
+    };
     let body = http.body.as_ref().map(|t| scope.render(t, input)).transpose()?;
     Ok(Command::Http {
         step,
@@ -74,21 +96,23 @@ fn request(
         method: http.method.clone(),
         url,
         headers,
+        secret_headers: http.secret_headers.clone(),
+        authentication,
         query,
         body,
         timeout_ms,
         output: http.output,
-        redirect: false,
+        redirect: http.redirect,
     })
 }
 
-fn invalid(detail: &str) -> WorkflowError {
+pub(super) fn invalid(detail: &str) -> WorkflowError {
     WorkflowError::standard("validation", "Invalid request", detail)
 }
 
 /// Fills `{name}` in a constant endpoint from the task's input. Values are encoded so that they
 /// cannot leave their place in the address.
-fn expand(text: &str, input: &Value) -> Result<String, WorkflowError> {
+pub(super) fn expand(text: &str, input: &Value) -> Result<String, WorkflowError> {
     let mut url = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {

@@ -1,28 +1,16 @@
 //! A validated workflow: all tasks in one table, all expressions compiled.
 
-use super::parse;
+use super::command::{Expect, HttpOutput, ResultShape, SecretRef};
+use super::feature::Feature;
+use super::limits::Limits;
+use super::schema::Shape;
+use super::scope::{Place, Scope};
+use super::state::State;
+use super::strategy::{Listen, Strategy, Taken};
+use super::{Runtime, parse};
 use crate::jq::{Filter, Template};
 use crate::problem::Problem;
-use serde_json::Value;
-
-/// How large a definition, a state and a run may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Tasks in a definition.
-    pub max_steps: usize,
-    /// Task lists within one another.
-    pub max_depth: usize,
-    /// Bytes of a run's state, about as its jsonb text would be long.
-    pub max_state_bytes: usize,
-    /// Tasks a run may start, counting each turn of a loop.
-    pub max_executed: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { max_steps: 500, max_depth: 16, max_state_bytes: 1 << 20, max_executed: 100_000 }
-    }
-}
+use serde_json::{Value, json};
 
 /// A validated workflow, immutable.
 #[derive(Debug)]
@@ -32,10 +20,13 @@ pub struct Definition {
     pub(super) lists: Vec<List>,
     /// The list the run starts with.
     pub(super) root: usize,
-    pub(super) input_from: Option<Template>,
-    pub(super) output_as: Option<Template>,
+    pub(super) data: Data,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) schedule: Option<Start>,
     pub(super) effects: Vec<EffectRef>,
+    pub(super) features: Vec<(Feature, String)>,
+    /// The document itself, where an expression asks for it.
+    pub(super) document: Option<Value>,
 }
 
 /// What a step does to the outside world, so that it can be checked before the first run.
@@ -49,6 +40,49 @@ pub enum EffectRef {
     Http { pointer: String, endpoint: Option<String> },
     /// The type of an event that is emitted; `None` when an expression gives it.
     Event { pointer: String, event_type: Option<String> },
+    /// Another workflow.
+    Workflow { pointer: String, namespace: String, name: String, version: String },
+    /// A report by name.
+    Report { pointer: String, name: String },
+    /// A role that decides.
+    Role { pointer: String, name: String },
+    /// A secret by name.
+    Secret { pointer: String, name: String },
+}
+
+/// When a workflow starts by itself.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Five or six fields, in UTC.
+    pub cron: Option<String>,
+    pub every_ms: Option<u64>,
+    /// After the end of the run before.
+    pub after_ms: Option<u64>,
+    pub(super) on: Option<Strategy>,
+    pub(super) read: Read,
+}
+
+impl Start {
+    /// The input of the run that an event starts, if it starts one: an array with what is read of
+    /// the event. The events of `all` are gathered by the shell; each that counts is told here.
+    pub fn starts_on(
+        &self,
+        definition: &Definition,
+        runtime: &Runtime,
+        event: &Value,
+    ) -> Option<Value> {
+        let on = self.on.as_ref()?;
+        let state = State::new();
+        let scope = Scope::new(definition, runtime, &state, None, Place::default());
+        let taken = on.take(event, &mut Vec::new(), &mut Default::default(), &scope, &Value::Null);
+        match taken {
+            Ok(Taken::Not) | Err(_) => None,
+            Ok(_) => Some(json!([match self.read {
+                Read::Data => event.get("data").cloned().unwrap_or_default(),
+                Read::Envelope => event.clone(),
+            }])),
+        }
+    }
 }
 
 impl Definition {
@@ -62,9 +96,19 @@ impl Definition {
         self.effects.iter()
     }
 
+    /// What it needs beyond doing one step after another, each with its place in the document.
+    pub fn features(&self) -> impl Iterator<Item = (Feature, &str)> {
+        self.features.iter().map(|(feature, pointer)| (*feature, pointer.as_str()))
+    }
+
     /// How long a run may take in all, in milliseconds; the shell keeps that clock.
     pub fn timeout_ms(&self) -> Option<u64> {
         self.timeout_ms
+    }
+
+    /// When it starts by itself; the shell keeps that clock too.
+    pub fn schedule(&self) -> Option<&Start> {
+        self.schedule.as_ref()
     }
 
     /// Tasks in the definition.
@@ -79,17 +123,31 @@ pub(super) struct List {
     pub items: Vec<usize>,
 }
 
+/// What becomes of data on the way in and out.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    pub input_shape: Option<Shape>,
+    pub input_from: Option<Template>,
+    pub output_as: Option<Template>,
+    pub output_shape: Option<Shape>,
+    pub export_as: Option<Template>,
+    pub export_shape: Option<Shape>,
+}
+
 #[derive(Debug)]
 pub(super) struct Task {
+    pub id: usize,
     pub name: String,
     /// JSON Pointer into the definition.
     pub pointer: String,
     pub condition: Option<Filter>,
-    pub input_from: Option<Template>,
-    pub output_as: Option<Template>,
-    pub export_as: Option<Template>,
+    pub data: Data,
     pub then: Then,
     pub timeout_ms: Option<u64>,
+    /// The list that undoes the task.
+    pub compensate: Option<usize>,
+    /// The task as it is written, where an expression asks for it.
+    pub document: Option<Value>,
     pub kind: Kind,
 }
 
@@ -108,7 +166,10 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) enum Kind {
     Do(usize),
-    For(ForLoop),
+    /// A function of `use.functions`: its input, and the list with its task.
+    Function(Template, usize),
+    For(Box<ForLoop>),
+    Fork(Fork),
     Try(Box<Try>),
     Set(Template),
     Switch(Vec<Case>),
@@ -116,8 +177,12 @@ pub(super) enum Kind {
     Raise(Template),
     Sql(Sql),
     Notify(Template),
+    Report(Template),
+    Approval(Template),
     Http(Box<Http>),
     Emit(Template),
+    Listen(Box<Listen>),
+    Run(Box<RunWorkflow>),
 }
 
 #[derive(Debug)]
@@ -125,6 +190,25 @@ pub(super) struct ForLoop {
     pub items: Template,
     pub keep_going: Option<Filter>,
     pub body: usize,
+    pub parallel: Option<Parallel>,
+}
+
+/// How the turns of a loop go on side by side.
+#[derive(Debug)]
+pub(super) struct Parallel {
+    pub max: u64,
+    /// A turn that fails does not fail the loop.
+    pub go_on: bool,
+    /// What of each turn's output becomes the loop's; none: only counts.
+    pub collect: Option<Filter>,
+}
+
+#[derive(Debug)]
+pub(super) struct Fork {
+    /// A list of one task each.
+    pub branches: Vec<usize>,
+    /// The first to complete wins.
+    pub compete: bool,
 }
 
 #[derive(Debug)]
@@ -155,6 +239,8 @@ pub(super) struct Retry {
     /// Attempts after the first.
     pub count: Option<u64>,
     pub duration_ms: Option<u64>,
+    /// How long one attempt may take.
+    pub attempt_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +255,8 @@ pub(super) struct Sql {
     pub statement: String,
     /// An array.
     pub params: Template,
-    pub result: super::state::ResultShape,
-    pub expect: super::state::Expect,
+    pub result: ResultShape,
+    pub expect: Expect,
 }
 
 #[derive(Debug)]
@@ -178,7 +264,55 @@ pub(super) struct Http {
     pub method: String,
     pub endpoint: Template,
     pub headers: Option<Template>,
+    pub secret_headers: Vec<(String, SecretRef)>,
+    pub authentication: Option<Auth>,
     pub query: Option<Template>,
     pub body: Option<Template>,
-    pub output: super::state::HttpOutput,
+    pub output: HttpOutput,
+    pub redirect: bool,
+}
+
+/// Text that an expression may give, or a secret.
+#[derive(Debug)]
+pub(super) enum TextSource {
+    Template(Template),
+    Secret(SecretRef),
+}
+
+#[derive(Debug)]
+pub(super) enum Auth {
+    Basic { username: TextSource, password: TextSource },
+    Bearer(TextSource),
+    OAuth2(Box<OAuth2>),
+}
+
+#[derive(Debug)]
+pub(super) struct OAuth2 {
+    /// Authority and path of the token endpoint, with `{name}` for members of the input.
+    pub token_url: Template,
+    pub client_id: TextSource,
+    pub client_secret: TextSource,
+    pub basic: bool,
+    pub json: bool,
+    pub scopes: Template,
+    pub audiences: Template,
+}
+
+#[derive(Debug)]
+pub(super) struct RunWorkflow {
+    pub namespace: String,
+    pub name: String,
+    pub version: String,
+    pub input: Option<Template>,
+    pub wait: bool,
+    /// The output of the other run is the task's.
+    pub returns: bool,
+}
+
+/// How an event is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Read {
+    #[default]
+    Data,
+    Envelope,
 }

@@ -18,6 +18,9 @@ pub struct WorkflowError {
     /// The step id, a JSON Pointer into the definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// Steps that were done and whose compensation was given up.
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub uncompensated: Box<[String]>,
 }
 
 /// Where the standard error types live.
@@ -43,6 +46,7 @@ impl WorkflowError {
             title: Some(title.into()),
             detail: Some(detail.into()),
             instance: None,
+            uncompensated: Box::default(),
         }
     }
 
@@ -66,6 +70,9 @@ impl WorkflowError {
             if let Some(text) = field {
                 value[key] = Value::from(text.as_str());
             }
+        }
+        if !self.uncompensated.is_empty() {
+            value["uncompensated"] = json!(self.uncompensated);
         }
         value
     }

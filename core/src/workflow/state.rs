@@ -1,58 +1,148 @@
-//! What goes into and comes out of [`super::advance()`]: the state of a run, events, commands.
+//! Where a run stands between two events: data, and small.
 
 use super::WorkflowError;
+use super::event::Event;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What `$workflow` and `$runtime` show; the same in every call for one run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Runtime {
-    pub run_id: String,
-    pub workflow: String,
-    pub namespace: String,
-    pub version: i32,
-    /// RFC 3339.
-    pub started_at: String,
-}
-
-/// Where a run stands between two events. Small, and stored as jsonb; readers of a later version
-/// fill what an earlier one did not write.
+/// Where a run stands between two events. Stored as jsonb; readers of a later version fill what an
+/// earlier one did not write. It does not grow with the turns of loops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct State {
     pub status: Status,
     /// The input of the run before `input.from`.
-    #[serde(default)]
     pub(super) input: Value,
-    #[serde(default)]
     pub(super) context: Value,
-    /// The task lists that are open, outermost first.
-    #[serde(default)]
-    pub(super) frames: Vec<Frame>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) pending: Option<Pending>,
+    /// What goes on side by side, by their numbers; the run's own task list is number 0.
+    pub(super) branches: Vec<Branch>,
+    /// The number of the next branch.
+    pub(super) next_branch: u64,
     /// Tasks started so far.
-    #[serde(default)]
     pub(super) executed: u64,
-    /// How often a step under a retry was started.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) attempts: BTreeMap<String, u32>,
+    /// Steps to be compensated if the run faults, in the order of their completion.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) saga: Vec<Done>,
+    /// The run has failed or was cancelled, and compensates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) undo: Option<Undo>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) suspended: bool,
+    /// What happened while the run was suspended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) parked: Vec<Event>,
+}
+
+/// Every form a stored state has had.
+#[derive(Deserialize)]
+struct Stored {
+    status: Status,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    context: Value,
+    #[serde(default)]
+    branches: Vec<Branch>,
+    #[serde(default)]
+    next_branch: u64,
+    #[serde(default)]
+    executed: u64,
+    #[serde(default)]
+    saga: Vec<Done>,
+    #[serde(default)]
+    undo: Option<Undo>,
+    #[serde(default)]
+    suspended: bool,
+    #[serde(default)]
+    parked: Vec<Event>,
+    /// Before there were branches: the only one's.
+    #[serde(default)]
+    frames: Vec<Frame>,
+    #[serde(default)]
+    pending: Option<Pending>,
+    #[serde(default)]
+    attempts: BTreeMap<String, u32>,
+}
+
+impl From<Stored> for State {
+    fn from(s: Stored) -> State {
+        let mut branches = s.branches;
+        if branches.is_empty() && !s.frames.is_empty() {
+            let spins = s.attempts.values().max().map_or(0, |n| n.saturating_sub(1));
+            let (frames, pending) = (s.frames, s.pending);
+            branches.push(Branch { frames, pending, spins, ..Branch::default() });
+        }
+        // A branch comes after the one it is of; anything else is no state of ours.
+        branches.retain(|b| b.parent.is_none_or(|parent| parent < b.id));
+        branches.sort_by_key(|b| b.id);
+        branches.dedup_by_key(|b| b.id);
+        let next_branch = branches.last().map_or(1, |b| b.id + 1).max(s.next_branch);
+        State {
+            status: s.status,
+            input: s.input,
+            context: s.context,
+            branches,
+            next_branch,
+            executed: s.executed,
+            saga: s.saga,
+            undo: s.undo,
+            suspended: s.suspended,
+            parked: s.parked,
+        }
+    }
 }
 
 impl State {
+    pub(super) fn new() -> State {
+        State {
+            status: Status::Running,
+            input: Value::Null,
+            context: Value::Null,
+            branches: Vec::new(),
+            next_branch: 1,
+            executed: 0,
+            saga: Vec::new(),
+            undo: None,
+            suspended: false,
+            parked: Vec::new(),
+        }
+    }
+
     /// Whether nothing can happen to the run any more.
     pub fn is_terminal(&self) -> bool {
         matches!(self.status, Status::Completed | Status::Faulted | Status::Cancelled)
     }
 
-    /// The id of the step the run waits for.
+    /// The ids of the steps the run waits for.
+    pub fn pending_steps(&self) -> impl Iterator<Item = &str> {
+        let pending = self.branches.iter().filter_map(|b| b.pending.as_ref());
+        pending.filter(|p| p.waits_for != WaitsFor::Branches).map(|p| p.step.as_str())
+    }
+
+    /// The first of them.
     pub fn pending_step(&self) -> Option<&str> {
-        self.pending.as_ref().map(|p| p.step.as_str())
+        self.pending_steps().next()
+    }
+
+    /// The ids of the steps or tasks whose timers are set.
+    pub fn timers(&self) -> impl Iterator<Item = &str> {
+        self.branches.iter().filter_map(|b| b.timer.as_ref()).map(|t| t.step.as_str())
     }
 
     /// Tasks started so far.
     pub fn executed(&self) -> u64 {
         self.executed
+    }
+
+    /// Branches that are open.
+    pub fn branches(&self) -> usize {
+        self.branches.len()
+    }
+
+    /// Whether the run undoes what it has done.
+    pub fn is_compensating(&self) -> bool {
+        self.undo.is_some()
     }
 }
 
@@ -62,18 +152,53 @@ impl State {
 pub enum Status {
     /// A step is being done outside.
     Running,
-    /// Until a time.
+    /// Until a time or an event.
     Waiting,
+    Suspended,
     Completed,
     Faulted,
     Cancelled,
 }
 
+/// Tasks that run one after another, beside others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Branch {
+    #[serde(default)]
+    pub id: u64,
+    /// The branch whose step waits for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Its place among its brothers: that of a fork's branch, or of an item.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub place: u64,
+    /// The end of its step ids, as its parent's lists and its own place make it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
+    /// Variables from outside, such as an item of a loop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vars: Vec<Value>,
+    /// The task lists that are open, outermost first.
+    #[serde(default)]
+    pub frames: Vec<Frame>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// The timer that the shell keeps for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
+    /// Retries so far: attempts are counted by them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spins: u32,
+    /// Something outside may start its steps again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retried: bool,
+}
+
 /// An open task list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Frame {
     pub list: usize,
-    /// The task whose list it is; none for the run's own.
+    /// The task whose list it is; none for a branch's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<usize>,
     /// The place in the list.
@@ -86,29 +211,57 @@ pub(super) struct Frame {
     #[serde(default)]
     pub input: Value,
     /// Jumps backwards in this list; a part of the step ids, so that they stay unique.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub round: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
     /// Retries so far, of a try.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retries: u64,
-    /// When the try began, in milliseconds since 1970.
+    /// Which attempt at the owner this is; 0 is the first, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attempt: u32,
+    /// The branch's retries when the list was opened.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spins: u32,
+    /// When the list was opened, in milliseconds since 1970.
     #[serde(default)]
     pub began_ms: i64,
+    /// When the owner's time is over, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<i64>,
+    /// When the time of this attempt is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_deadline_ms: Option<i64>,
     /// The error that is being handled: the list is the catch clause's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caught: Option<Value>,
 }
 
-/// Where a `for` is.
+/// Where a `for` is: at one item of a window over all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Turn {
     pub items: Vec<Value>,
     pub at: usize,
+    /// The place of the window's first item.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub from: usize,
+    /// How many there are in all; zero: as many as in the window.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub total: usize,
 }
 
-/// What the run waits for.
+impl Turn {
+    pub fn item(&self) -> Option<&Value> {
+        self.at.checked_sub(self.from).and_then(|i| self.items.get(i))
+    }
+
+    pub fn total(&self) -> usize {
+        if self.total == 0 { self.items.len() } else { self.total }
+    }
+}
+
+/// What a branch waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Pending {
     pub step: String,
@@ -117,150 +270,141 @@ pub(super) struct Pending {
     /// The task's input after `input.from`.
     #[serde(default)]
     pub input: Value,
+    /// When the step began, in milliseconds since 1970.
+    #[serde(default)]
+    pub began_ms: i64,
+    /// When the wait is over, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_ms: Option<i64>,
+    /// When the task's time is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Box<Join>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listening: Option<Box<Listening>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum WaitsFor {
+    /// The answer to a command.
     Result,
     Timer,
     Retry,
+    /// Its branches.
+    Branches,
+    /// Events, and with `foreach` the branch that handles one.
+    Events,
+    /// The next items of a loop.
+    Page,
 }
 
-/// What happened outside.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// First of all, with no state.
-    Start {
-        input: Value,
-    },
-    /// A step succeeded; `step` is the id of its command.
-    Done {
-        step: String,
-        output: Value,
-    },
-    /// A step failed.
-    Failed {
-        step: String,
-        error: WorkflowError,
-    },
-    /// The time of a [`Command::Wait`] has come.
-    TimerFired {
-        step: String,
-    },
-    Cancelled,
+/// What a fork or a parallel loop knows of its branches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Join {
+    /// Branches that are open.
+    pub open: u64,
+    /// How many there are in all.
+    pub total: u64,
+    /// The first item that has not begun.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub next: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed: u64,
+    /// What is kept of their outputs, by place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<u64, Value>,
+    /// Items that have not begun, from `next` on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Value>,
+    /// More items are on their way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub asked: bool,
+    /// The items are with the shell.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kept: bool,
 }
 
-/// What shall happen outside, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Run one statement; answer with its result in the given shape.
-    Sql {
-        step: String,
-        name: String,
-        attempt: u32,
-        statement: String,
-        params: Vec<Value>,
-        result: ResultShape,
-        expect: Expect,
-        timeout_ms: Option<u64>,
-    },
-    /// Send a notification: `arguments` holds `template`, `recipients` or `to`, and `data`.
-    Notify {
-        step: String,
-        name: String,
-        attempt: u32,
-        arguments: Value,
-        timeout_ms: Option<u64>,
-    },
-    /// Do an HTTP request; redirects are not followed.
-    Http {
-        step: String,
-        name: String,
-        attempt: u32,
-        method: String,
-        url: String,
-        headers: Value,
-        query: Value,
-        body: Option<Value>,
-        timeout_ms: Option<u64>,
-        output: HttpOutput,
-        redirect: bool,
-    },
-    /// Emit an event in the same transaction as the checkpoint; no answer is expected.
-    Emit {
-        step: String,
-        name: String,
-        attempt: u32,
-        event: Value,
-    },
-    /// Send [`Event::TimerFired`] after so many milliseconds; `retry` tells a back-off from a wait
-    /// task.
-    Wait {
-        step: String,
-        name: String,
-        for_ms: u64,
-        retry: bool,
-    },
-    Complete {
-        output: Value,
-    },
-    Fault {
-        error: WorkflowError,
-    },
-    Cancel,
+/// What a listening step has heard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Listening {
+    /// What becomes the output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Value>,
+    /// Filters that have had their event, of `all`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub met: Vec<usize>,
+    /// The same of `until`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub until_met: Vec<usize>,
+    /// Values that events of one correlation share.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub correlated: BTreeMap<String, Value>,
+    /// Events that `foreach` is not through with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queue: Vec<Value>,
+    /// Events that `foreach` has begun.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub begun: u64,
+    /// No more events are wanted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub over: bool,
 }
 
-/// What a SQL step's output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResultShape {
-    /// An array of row objects.
-    Rows,
-    /// The first row, an object, or null.
-    One,
-    /// The first column of the first row, or null.
-    Scalar,
-    /// Null.
-    None,
-}
-
-/// How many rows a SQL step must give, else it fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    Any,
-    /// Exactly one.
-    One,
-    None,
-}
-
-/// What an HTTP step's output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpOutput {
-    /// The body, parsed by its media type.
-    Content,
-    /// `{request, statusCode, headers, content}`.
-    Response,
-    /// The body in base64.
-    Raw,
-}
-
-/// What happened to a step, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepRecord {
+/// The timer of a branch, as the shell was told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Timer {
+    /// The step or task it is for.
     pub step: String,
-    pub name: String,
-    pub attempt: u32,
-    /// `running`, `waiting`, `completed`, `faulted`, `skipped` or `cancelled`.
-    pub status: &'static str,
-    pub input: Value,
-    pub output: Option<Value>,
-    pub error: Option<Value>,
+    pub at_ms: i64,
+    pub why: Why,
 }
 
-/// What one event led to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Advanced {
-    pub state: State,
-    pub commands: Vec<Command>,
-    pub records: Vec<StepRecord>,
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// A wait task.
+    Wait,
+    /// The back-off of a try.
+    Retry,
+    /// The time of a task.
+    Timeout,
+    /// The time of one attempt of a try.
+    AttemptTimeout,
+}
+
+/// A completed step that has a compensation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub task: usize,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
+    #[serde(default)]
+    pub output: Value,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vars: Vec<Value>,
+}
+
+/// A run on its way back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Undo {
+    /// What it faults with at the end; none: it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<WorkflowError>,
+    /// Steps whose compensation was given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_ends: Vec<String>,
+    /// Attempts at the compensation that is being done, after the first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// Tasks started on the way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub executed: u64,
+}
+
+/// What is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -2,6 +2,7 @@
 
 use super::Walk;
 use crate::workflow::definition::{Backoff, Kind, Retry, Try};
+use crate::workflow::feature::Feature;
 use serde_json::{Map, Value};
 
 const CATCH_KEYS: [&str; 7] = ["errors", "as", "when", "exceptWhen", "retry", "do", "then"];
@@ -73,11 +74,20 @@ impl<'a> Walk<'a> {
             None => Backoff::Constant,
         };
         let jitter_ms = map.get("jitter").and_then(|v| self.jitter(v, &format!("{at}/jitter")));
-        let (count, duration_ms) = match map.get("limit") {
-            Some(v) => self.limit(v, &format!("{at}/limit")),
-            None => (None, None),
+        let mut retry = Retry {
+            when,
+            except_when,
+            delay_ms,
+            backoff,
+            jitter_ms,
+            count: None,
+            duration_ms: None,
+            attempt_ms: None,
         };
-        Some(Retry { when, except_when, delay_ms, backoff, jitter_ms, count, duration_ms })
+        if let Some(limit) = map.get("limit") {
+            self.limit(limit, &format!("{at}/limit"), &mut retry);
+        }
+        Some(retry)
     }
 
     fn backoff(&mut self, value: &Value, at: &str) -> Backoff {
@@ -111,25 +121,23 @@ impl<'a> Walk<'a> {
         Some((from, to))
     }
 
-    fn limit(&mut self, value: &Value, at: &str) -> (Option<u64>, Option<u64>) {
-        let Some(map) = self.object(value, at) else { return (None, None) };
+    fn limit(&mut self, value: &Value, at: &str, retry: &mut Retry) {
+        let Some(map) = self.object(value, at) else { return };
         self.keys(map, at, &["attempt", "duration"], &[]);
-        let duration =
+        retry.duration_ms =
             map.get("duration").and_then(|v| self.duration(v, &format!("{at}/duration")));
-        let place = format!("{at}/attempt");
-        let Some(attempt) = map.get("attempt").and_then(|v| self.object(v, &place)) else {
-            return (None, duration);
-        };
-        self.keys(attempt, &place, &["count"], &["duration"]);
-        if attempt.contains_key("duration") {
-            let hint = "Set a timeout on the steps that are tried.";
-            self.unsupported(&format!("{place}/duration"), "\"limit.attempt.duration\"", hint);
+        let at = format!("{at}/attempt");
+        let Some(attempt) = map.get("attempt").and_then(|v| self.object(v, &at)) else { return };
+        self.keys(attempt, &at, &["count", "duration"], &[]);
+        if let Some(duration) = attempt.get("duration") {
+            let at = format!("{at}/duration");
+            self.feature(Feature::TaskTimeout, &at);
+            retry.attempt_ms = self.duration(duration, &at);
         }
-        let count = attempt.get("count").and_then(Value::as_u64);
-        if attempt.contains_key("count") && count.is_none() {
+        retry.count = attempt.get("count").and_then(Value::as_u64);
+        if attempt.contains_key("count") && retry.count.is_none() {
             let message = "\"count\" must be a whole number, not negative";
-            self.problem(&format!("{place}/count"), "wrong_type", message, "");
+            self.problem(&format!("{at}/count"), "wrong_type", message, "");
         }
-        (count, duration)
     }
 }

@@ -2,19 +2,14 @@
 
 use super::{Walk, escape};
 use crate::suggest;
-use crate::workflow::definition::{Case, EffectRef, ForLoop, Kind, Then};
+use crate::workflow::definition::{Case, EffectRef, Kind, Then};
 use crate::workflow::{duration, scope};
 use serde_json::{Map, Value};
 
 /// Keys that say what a task is; `for` before `do`, which a `for` has too.
-const KINDS: [&str; 9] = ["for", "try", "do", "set", "switch", "wait", "raise", "call", "emit"];
+const KINDS: [&str; 12] =
+    ["for", "try", "do", "set", "switch", "wait", "raise", "call", "emit", "fork", "listen", "run"];
 const COMMON: [&str; 7] = ["if", "input", "output", "export", "then", "timeout", "metadata"];
-/// What the language has and this project has not yet, and what to use instead.
-const REFUSED: [(&str, &str); 3] = [
-    ("fork", "Run the branches one after another with do."),
-    ("listen", "Poll with wait and call: sql, or start a workflow from an event trigger."),
-    ("run", "Use call: sql to start other work, or put the tasks here with do."),
-];
 
 impl<'a> Walk<'a> {
     /// What the task does, by the one key that says so.
@@ -24,10 +19,6 @@ impl<'a> Walk<'a> {
         at: &str,
         names: &[&str],
     ) -> Option<Kind> {
-        if let Some((name, hint)) = REFUSED.iter().find(|(name, _)| map.contains_key(*name)) {
-            self.unsupported(&format!("{at}/{name}"), &format!("the task \"{name}\""), hint);
-            return None;
-        }
         let Some((key, value)) = KINDS.iter().find_map(|k| map.get_key_value(*k)) else {
             return self.no_kind(map, at);
         };
@@ -35,12 +26,13 @@ impl<'a> Walk<'a> {
             "for" => &["for", "while", "do"],
             "try" => &["try", "catch"],
             "call" => &["call", "with"],
+            "listen" => &["listen", "foreach"],
             _ => &[key],
         };
         let known: Vec<&str> = own.iter().chain(&COMMON).copied().collect();
         self.keys(map, at, &known, &[]);
         if let Some(meta) = map.get("metadata") {
-            self.metadata(meta, &format!("{at}/metadata"));
+            self.metadata(meta, &format!("{at}/metadata"), key == "for");
         }
         let place = format!("{at}/{key}");
         match key.as_str() {
@@ -52,6 +44,9 @@ impl<'a> Walk<'a> {
             "wait" => self.wait(value, &place),
             "raise" => self.raise(value, &place),
             "emit" => self.emit(value, &place),
+            "fork" => self.fork(value, &place),
+            "listen" => self.listen(map, at),
+            "run" => self.run(value, at, &place),
             _ => self.call(map, at),
         }
     }
@@ -72,12 +67,12 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn metadata(&mut self, meta: &Value, at: &str) {
+    fn metadata(&mut self, meta: &Value, at: &str, is_loop: bool) {
         let Some(map) = self.object(meta, at) else { return };
-        for key in ["compensate", "maxParallel", "onItemError", "collect"] {
-            if map.contains_key(key) {
-                let hint = "Use try and catch around the task.";
-                self.unsupported(&format!("{at}/{key}"), &format!("\"metadata.{key}\""), hint);
+        for key in ["maxParallel", "onItemError", "collect"] {
+            if map.contains_key(key) && !is_loop {
+                let message = format!("\"{key}\" belongs to a \"for\"");
+                self.problem(&format!("{at}/{key}"), "wrong_key", message, "Remove it.");
             }
         }
     }
@@ -101,37 +96,6 @@ impl<'a> Walk<'a> {
             self.keys(map, at, &units, &[]);
         }
         Some(Kind::Wait(template))
-    }
-
-    fn for_loop(&mut self, map: &'a Map<String, Value>, at: &str) -> Option<Kind> {
-        let place = format!("{at}/for");
-        let head = self.object(map.get("for")?, &place)?;
-        self.keys(head, &place, &["each", "in", "at"], &[]);
-        let Some(source) = head.get("in") else {
-            let hint = "Add an expression that gives an array.";
-            self.problem(&place, "missing_key", "\"for\" needs \"in\"", hint);
-            return None;
-        };
-        let source_at = format!("{place}/in");
-        let items = match source {
-            Value::Array(_) => self.template(source, &source_at, &["output"]),
-            _ => self.bare(source, &source_at, &["output"]).map(crate::jq::Template::from_filter),
-        };
-        let each = self.variable(head.get("each"), &format!("{place}/each"), "item");
-        let index = self.variable(head.get("at"), &format!("{place}/at"), "index");
-        let outer = self.vars.len();
-        self.vars.extend([each, index]);
-        let keep_going =
-            map.get("while").and_then(|v| self.bare(v, &format!("{at}/while"), &["output"]));
-        let body = match map.get("do") {
-            Some(list) => self.list(list, &format!("{at}/do")),
-            None => {
-                self.problem(at, "missing_key", "\"for\" needs \"do\"", "Add a list of tasks.");
-                None
-            }
-        };
-        self.vars.truncate(outer);
-        Some(Kind::For(ForLoop { items: items?, keep_going, body: body? }))
     }
 
     /// The name of a variable that a loop or a catch clause brings.
@@ -216,7 +180,7 @@ impl<'a> Walk<'a> {
         }
         let event_type = fields.get("type").and_then(Value::as_str);
         let event_type = event_type.filter(|t| crate::jq::expression(t).is_none());
-        let pointer = at.strip_suffix("/emit").unwrap_or(at).to_owned();
+        let pointer = self.real(at.strip_suffix("/emit").unwrap_or(at));
         let event_type = event_type.map(str::to_owned);
         self.effects.push(EffectRef::Event { pointer, event_type });
         self.template(with, &place, &["output"]).map(Kind::Emit)
