@@ -139,7 +139,7 @@ impl Seen {
         members.iter().for_each(|(key, _)| object.text(key.as_bytes()));
         let is_written = members.iter().all(|(_, member)| match member {
             Member::Value(value) => object.value(value),
-            Member::Row(row) if row.is_empty() => {
+            Member::Row([]) => {
                 object.null();
                 true
             }

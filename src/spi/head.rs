@@ -139,7 +139,7 @@ unsafe extern "C-unwind" fn receive(
         for index in 0..count as usize {
             head.push(if index > 0 { " | " } else { "" });
             if !*(*slot).tts_isnull.add(index) {
-                let column = &(&(*columns).attrs.as_slice(count as usize))[index];
+                let column = &(*columns).attrs.as_slice(count as usize)[index];
                 head.push(&value_text(column, *(*slot).tts_values.add(index)));
             }
             if head.is_full() {

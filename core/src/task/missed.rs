@@ -8,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 pub struct Missed {
     pub first: DateTime<Utc>,
     pub last: DateTime<Utc>,
-    /// Counted one by one to [`MOST`].
+    /// Counted one by one, to 100,000.
     pub count: usize,
 }
 
