@@ -364,6 +364,20 @@ def test_halves_of_a_ring_made_at_once(db: Database) -> None:
     assert db.one("SELECT count(*) FROM automate.task_dependency") == 2
 
 
+def test_what_is_taken_out_is_not_waited_for(log: Database) -> None:
+    db = log
+    if db.one("SELECT to_regproc('automate.alter_task') IS NULL"):
+        pytest.skip("a task's dependencies cannot be changed yet")
+    task(db, "u")
+    task(db, "v")
+    task(db, "d", say("d"), once(at(2)), depends_on=["u", "v"])
+    waits(db, "d", "waits for u and for v")
+    db.execute("SELECT automate.alter_task('d', depends_on => '{v}')")
+    waits(db, "d", "waits for v")
+    db.execute("SELECT automate.alter_task('d', depends_on => '{}')")
+    ended(db, "d")
+
+
 # --- docs/task-chains.md ------------------------------------------------------------------------
 
 

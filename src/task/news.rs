@@ -30,7 +30,8 @@ impl Over {
         self.statuses.push(status);
     }
 
-    /// Tells it where somebody wants to know.
+    /// Tells it where somebody wants to know. (Scalar subqueries: EXISTS might be hashed, and read
+    /// all alerts.)
     pub fn tell(self, own: &Own) -> Result<()> {
         if self.tasks.is_empty() {
             return Ok(());
@@ -38,8 +39,8 @@ impl Over {
         let told = own.run(
             "INSERT INTO automate.task_news (task, scheduled_at, status)
              SELECT n.task, n.at, n.status FROM unnest($1, $2, $3) AS n(task, at, status)
-             WHERE EXISTS (SELECT FROM automate.task_wait AS w WHERE w.upstream = n.task AND w.asleep)
-                OR EXISTS (SELECT FROM automate.task_alert AS a WHERE a.task = n.task)",
+             WHERE coalesce((SELECT true FROM automate.task_wait AS w WHERE w.upstream = n.task AND w.asleep LIMIT 1),
+                            (SELECT true FROM automate.task_alert AS a WHERE a.task = n.task))",
             &[to_uuids(&self.tasks).into(), self.instants.into(), self.statuses.into()],
         )?;
         if told.processed > 0 {
