@@ -19,7 +19,7 @@ const CHUNK: i64 = 100;
 /// Runs of one task that wait for their turn; one more is skipped.
 const MOST_QUEUED: i64 = 1000;
 
-/// Makes the runs of up to [`CHUNK`] tasks that are due; true when there may be more. A task that
+/// Makes the runs of some of the tasks that are due; true when there may be more. A task that
 /// cannot be run is disabled and stops no other.
 pub fn fire_due(own: &Own) -> Result<bool> {
     let now = when::now();
