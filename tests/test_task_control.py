@@ -367,21 +367,12 @@ def test_replace_lets_the_later_run_begin(db: Database) -> None:
     idle(db)
 
 
-def goes_on(db: Database, name: str, started: str) -> None:
-    """The run of a task is open for as long as what it has started."""
-    db.execute(
-        """UPDATE automate.task_run SET status = 'running', started = %s, finished_at = NULL
-        WHERE task = (SELECT id FROM automate.task WHERE name = %s)""",
-        [started, name],
-    )
-
-
 def test_cancel_what_a_run_has_started(db: Database) -> None:
     db.execute("""SELECT automate.create_workflow('w', '{"do": [{"s": {"wait": {"hours": 1}}}]}')""")
     db.execute("SELECT automate.schedule_task('w', 'workflow', %s, 'w')", [YEARLY])
     db.execute("SELECT automate.execute_task('w')")
     run = db.wait_until("SELECT id FROM automate.run WHERE status = 'waiting'")
-    goes_on(db, "w", run)
+    assert db.rows("SELECT status, started FROM automate.task_run") == [("running", run)]
     assert db.one("SELECT automate.cancel_task_run('w')") == 1
     db.wait_until("SELECT status = 'cancelled' FROM automate.run WHERE id = %s", [run])
 
@@ -391,29 +382,39 @@ def report(db: Database, query: str) -> None:
         "SELECT automate.create_report('r', %s)",
         ['{"title": "t", "datasets": {"d": {"sql": "%s"}}, "layout": [{"table": {"data": "d"}}]}' % query],
     )
-    db.execute("SELECT automate.schedule_task('r', 'report', %s, 'r')", [YEARLY])
-    db.execute("SELECT automate.execute_task('r')")
+    db.execute("SELECT automate.schedule_task('r', 'report', %s, 'r', priority => 1)", [YEARLY])
 
 
 def test_cancel_a_report_that_is_rendered(db: Database) -> None:
-    report(db, "SELECT pg_sleep(3600)")
-    run = db.wait_until("SELECT p.id FROM automate.report_run AS p JOIN automate.activity AS a ON a.job = p.job")
-    goes_on(db, "r", run)
+    db.execute("SELECT pg_advisory_lock(76)")
+    report(db, "SELECT 1 AS a FROM pg_advisory_xact_lock(76)")
+    db.execute("SELECT automate.execute_task('r')")
+    db.wait_until("SELECT EXISTS (SELECT FROM automate.report_run AS p JOIN automate.activity AS a ON a.job = p.job)")
     db.execute("SELECT automate.cancel_task_run('r')")
     error = db.wait_until("SELECT error FROM automate.report_run WHERE status = 'failed'")
     assert error.startswith("57014")
+    db.wait_until("SELECT status = 'cancelled' FROM automate.task_run")
+    assert runs_of(db, "r") == [("cancelled", "57014: cancelled: by postgres")]
+    db.execute("SELECT pg_advisory_unlock(76)")
 
 
 def test_cancel_a_report_that_waits(db: Database) -> None:
     report(db, "SELECT 1 AS a")
-    idle(db)
-    db.execute("SELECT automate.pause('test')")
-    run = db.one("SELECT automate.run_report('r')")
-    goes_on(db, "r", run)
+    # The only executor starts the report, and is then kept busy.
+    db.execute("SELECT automate.limit_role('postgres', running => 1), pg_advisory_lock(76)")
+    db.execute(
+        "SELECT automate.execute_task('r'), automate.enqueue_sql('SELECT pg_advisory_xact_lock(76)', priority => 50)"
+    )
+    db.wait_until(
+        "SELECT EXISTS (SELECT FROM automate.report_run WHERE status = 'pending') AND EXISTS"
+        " (SELECT FROM automate.job AS j JOIN automate.activity AS a ON a.job = j.id WHERE j.kind = 'sql')"
+    )
     db.execute("SELECT automate.cancel_task_run('r')")
     assert db.wait_until("SELECT error FROM automate.report_run WHERE status = 'failed'") == "cancelled: by postgres"
-    assert runs_of(db, "r") == [("cancelled", "cancelled: by postgres")]
-    assert db.one("SELECT count(*) FROM automate.job") == 0
+    db.wait_until("SELECT status = 'cancelled' FROM automate.task_run")
+    assert runs_of(db, "r") == [("cancelled", "57014: cancelled: by postgres")]
+    db.execute("SELECT pg_advisory_unlock(76)")
+    idle(db)
 
 
 def test_bad_requests_to_cancel(db: Database) -> None:

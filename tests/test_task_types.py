@@ -240,9 +240,11 @@ def test_a_cancelled_workflow_cancels_the_run(db: Database) -> None:
     # Asked for from the side of the task, the workflow ends as well.
     job = db.one("SELECT automate.execute_task('t')")
     db.wait_until("SELECT started IS NOT NULL FROM automate.task_runs WHERE job = %s", [job])
-    db.execute("UPDATE automate.task_run SET cancelling = 'replaced by a later run' WHERE job = %s", [job])
     other = db.one("SELECT automate.execute_task('t')")
-    assert ended(db, job)["error"] == "57014: cancelled: replaced by a later run"
+    db.execute(
+        "SELECT automate.cancel_task_run('t', scheduled_at, 'enough') FROM automate.task_runs WHERE job = %s", [job]
+    )
+    assert ended(db, job)["error"] == "57014: cancelled: by postgres: enough"
     db.wait_until("SELECT started IS NOT NULL FROM automate.task_runs WHERE job = %s", [other])
     assert db.rows("SELECT status FROM automate.run ORDER BY id LIMIT 2") == [("cancelled",), ("cancelled",)]
 

@@ -242,8 +242,7 @@ def test_cancelling_either_end(log: Database) -> None:
     assert db.one("SELECT automate.cancel_job(job) FROM automate.task_runs WHERE task = 'b'")
     ended(db, "c", "skipped")
     ended(db, "b", "cancelled")
-    db.execute("UPDATE automate.task_run SET cancelling = 'test' WHERE status = 'queued'")
-    db.execute("SELECT automate.pause_task('d')")  # wakes the coordinator
+    db.execute("SELECT automate.cancel_task_run('a')")
     ended(db, "a", "cancelled")
     ended(db, "d", "skipped")
     db.execute("SELECT pg_advisory_unlock(75)")
