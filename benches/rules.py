@@ -78,9 +78,9 @@ def rules(bench: Bench) -> None:
     sql = bench.sql
     with sql.transaction():
         sql.execute("SELECT automate.pause()")
-    sql.execute(TABLE.format(name="plain"))
+    sql.execute(TABLE.format(name="bare"))
     by_hand(bench)
-    none, _ = cost(sql, insert("plain", "'none'"))
+    none, _ = cost(sql, insert("bare", "'none'"))
     bench.line("plain insert of 200,000 rows", f"{none / ROWS * 1e6:.2f} us/row CPU")
     equality(bench)
     ranges(bench)
@@ -93,7 +93,7 @@ def rules(bench: Bench) -> None:
 def above(bench: Bench, what: str, table: str, statement: Callable[[str], str], target: str) -> float:
     """Prints what a table's rules cost above a table without."""
     sql = bench.sql
-    plain, _ = cost(sql, statement("plain"))
+    plain, _ = cost(sql, statement("bare"))
     ours, _ = cost(sql, statement(table))
     extra = (ours - plain) / ROWS * 1e6
     bench.line(what, f"{extra:.2f} us/row CPU", target, f"{ours / plain:.2f} x plain")
@@ -139,7 +139,7 @@ def compiling(bench: Bench, count: int, made: float) -> None:
     """What the first change of a fresh session costs, and the memory that it keeps."""
     with bench.cluster.connect("bench") as fresh:
         one = insert(f"eq{count}", "'none'", rows=1)
-        fresh.execute(insert("plain", "'none'", rows=1))
+        fresh.execute(insert("bare", "'none'", rows=1))
         before = cpu_s(fresh), memory_kb(fresh)
         fresh.execute(one)
         first = cpu_s(fresh) - before[0]
@@ -167,16 +167,16 @@ def single_rows(bench: Bench) -> None:
     """One row a statement, prepared, 5,000 of them in one transaction."""
     count = 5_000
     found = {}
-    for table in ("plain", "hand", "eq1", "eq1000"):
+    for table in ("bare", "hand", "eq1", "eq1000"):
         row = ROW.format(status="'none'", amount="1000").replace("i %", "$1 %").replace("|| i", "|| $1")
         row = "$1" + row[1:]
         bench.sql.execute(f"PREPARE one_{table}(int) AS INSERT INTO {table} SELECT {row}")
         loop = f"""DO $$ BEGIN FOR i IN 1..{count} LOOP EXECUTE 'EXECUTE one_{table}(' || i || ')'; END LOOP; END $$"""
         found[table], _ = cost(bench.sql, loop, runs=6)
     for table, target in (("hand", ""), ("eq1", "<= 1"), ("eq1000", "<= 5")):
-        extra = (found[table] - found["plain"]) / count * 1e6
+        extra = (found[table] - found["bare"]) / count * 1e6
         bench.line(f"single-row insert without a match: {table}", f"{extra:.2f} us CPU", target,
-                   f"plain: {found['plain'] / count * 1e6:.1f} us")
+                   f"plain: {found['bare'] / count * 1e6:.1f} us")
 
 
 def copy(bench: Bench) -> None:
@@ -187,7 +187,7 @@ def copy(bench: Bench) -> None:
     bench.sql.execute(
         f"COPY (SELECT {ROW.format(status='$$none$$', amount='1000')} FROM generate_series(1, {rows}) AS i) TO '{path}'"
     )
-    plain, plain_wall = cost(bench.sql, f"COPY plain FROM '{path}'", runs=2)
+    plain, plain_wall = cost(bench.sql, f"COPY bare FROM '{path}'", runs=2)
     ours, wall = cost(bench.sql, f"COPY copied FROM '{path}'", runs=2)
     bench.line("COPY of 1,000,000 rows, 10 rules", f"{ours / plain:.2f} x plain, CPU", "< 1.5",
                f"{wall / plain_wall:.2f} x plain, wall")
@@ -203,7 +203,7 @@ def matches(bench: Bench) -> None:
         table = f"reads_{read}"
         make(sql, table, 1, "format('new.status = ''s%s'' AND new.amount > 500', k)", actions=actions)
         above(bench, f"bulk, every row matches: a match, reads {read}", table, lambda table: insert(table, "'s0'"), "<= 5")
-        plain, _ = cost(sql, one.format(count=count, table="plain", row=row), runs=6)
+        plain, _ = cost(sql, one.format(count=count, table="bare", row=row), runs=6)
         ours, _ = cost(sql, one.format(count=count, table=table, row=row), runs=6)
         bench.line(f"single-row insert with a match, reads {read}", f"{(ours - plain) / count * 1e6:.2f} us CPU", "<= 10",
                    f"plain: {plain / count * 1e6:.1f} us")
