@@ -187,7 +187,7 @@ mod tests {
         let named = json!({"from": 1, "a\"; DROP": 2});
         assert_eq!(
             call("f", &named).as_deref(),
-            Ok("\"f\"(\"a\"\"; DROP\" => $1, \"from\" => $2)")
+            Ok("\"f\"(\"from\" => $1, \"a\"\"; DROP\" => $2)")
         );
         assert_eq!(
             call("f(int, numeric(10, 2))", &two).as_deref(),
