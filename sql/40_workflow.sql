@@ -70,6 +70,9 @@ CREATE TABLE automate.run (
     depth           integer NOT NULL DEFAULT 0,
     deadline        timestamptz,
     cancelling      boolean NOT NULL DEFAULT false,
+    told            bigint NOT NULL DEFAULT 0,
+    heard           bigint NOT NULL DEFAULT 0,
+    todo            text[],
     revision        bigint NOT NULL DEFAULT 0,
     state           jsonb,
     traceparent     text,
@@ -106,8 +109,43 @@ COMMENT ON COLUMN automate.run.idempotency_key IS 'A second start of the workflo
 COMMENT ON COLUMN automate.run.depth IS 'Rules and triggers that led to it, one causing the next; 0: none.';
 COMMENT ON COLUMN automate.run.deadline IS 'When it faults with a timeout, if its definition has one.';
 COMMENT ON COLUMN automate.run.cancelling IS 'True once somebody asked to cancel it: it ends before its next step.';
+COMMENT ON COLUMN automate.run.told IS 'Counts what was put down for it in automate.run_news.';
+COMMENT ON COLUMN automate.run.heard IS 'How much of that it has looked at.';
+COMMENT ON COLUMN automate.run.todo IS 'Where branches go on side by side: the steps that it does itself next, rather than jobs of their own. Empty: the one it stands before.';
 COMMENT ON COLUMN automate.run.revision IS 'Counts the checkpoints; guards each against being taken twice.';
 COMMENT ON COLUMN automate.run.state IS 'Where it stands, as the interpreter wants it.';
+
+CREATE TABLE automate.run_news (
+    run        uuid NOT NULL,
+    id         uuid NOT NULL,
+    news       json NOT NULL,
+    owner      regrole NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (run, id)
+);
+COMMENT ON TABLE automate.run_news IS
+'What runs have been told and have not taken yet: signals and events that none of their steps wants so far, and what came while a run was busy.';
+COMMENT ON COLUMN automate.run_news.run IS 'Id in automate.run.';
+COMMENT ON COLUMN automate.run_news.id IS 'uuid v7; that of the signal or event, which is taken once.';
+COMMENT ON COLUMN automate.run_news.news IS 'What happened, as the interpreter wants it.';
+COMMENT ON COLUMN automate.run_news.owner IS 'The run''s owner.';
+COMMENT ON COLUMN automate.run_news.created_at IS 'When it was put down.';
+
+CREATE TABLE automate.run_item (
+    run   uuid NOT NULL,
+    step  text NOT NULL,
+    place bigint NOT NULL,
+    item  json NOT NULL,
+    owner regrole NOT NULL,
+    PRIMARY KEY (run, step, place)
+);
+COMMENT ON TABLE automate.run_item IS
+'Items of large loops, which are read a page at a time, so that the state of a run stays small.';
+COMMENT ON COLUMN automate.run_item.run IS 'Id in automate.run.';
+COMMENT ON COLUMN automate.run_item.step IS 'Step of the loop, as in automate.run_step.';
+COMMENT ON COLUMN automate.run_item.place IS 'Counts from 0.';
+COMMENT ON COLUMN automate.run_item.item IS 'The item.';
+COMMENT ON COLUMN automate.run_item.owner IS 'The run''s owner.';
 
 CREATE TABLE automate.run_step (
     run         uuid NOT NULL,
@@ -149,6 +187,16 @@ ALTER TABLE automate.workflow ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURIT
 ALTER TABLE automate.workflow_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE automate.run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE automate.run_step ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE automate.run_news ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON automate.run_news FOR SELECT USING (
+    pg_catalog.pg_has_role(owner, 'USAGE')
+    OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
+COMMENT ON POLICY own ON automate.run_news IS 'A role sees what it owns, and what roles own whose privileges it has.';
+ALTER TABLE automate.run_item ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON automate.run_item FOR SELECT USING (
+    pg_catalog.pg_has_role(owner, 'USAGE')
+    OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
+COMMENT ON POLICY own ON automate.run_item IS 'A role sees what it owns, and what roles own whose privileges it has.';
 CREATE POLICY own ON automate.workflow FOR SELECT USING (
     pg_catalog.pg_has_role(owner, 'USAGE')
     OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));

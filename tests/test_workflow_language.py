@@ -16,17 +16,12 @@ HTTP = {"method": "get", "endpoint": {"uri": "https://x.org", "authentication": 
 
 # A document, the place of what is refused, and a word of the way out.
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"do": [{"a": {"fork": {"branches": [{"b": SQL}]}}}]}, "/do/0/a/fork", "do"),
     ({"do": [{"a": {"listen": {"to": {"one": {"with": {"type": "t"}}}}}}]}, "/do/0/a/listen", "trigger"),
     ({"do": [{"a": {"run": {"workflow": {"name": "w"}}}}]}, "/do/0/a/run", "execute_workflow"),
     ({"do": [{"a": {"run": {"shell": {"command": "ls"}}}}]}, "/do/0/a/run/shell", "function"),
     ({"do": [{"a": {"call": "grpc", "with": {}}}]}, "/do/0/a/call", "http"),
     ({"do": [{"a": {"call": "report", "with": {"name": "r"}}}]}, "/do/0/a/call", "run_report"),
     ({"do": [{"a": {"call": "approval", "with": {"role": "r", "subject": "s"}}}]}, "/do/0/a/call", "notify"),
-    ({"do": [{"a": {**SQL, "metadata": {"compensate": [{"b": SQL}]}}}]}, "/do/0/a/metadata/compensate", "catch"),
-    ({"do": [{"a": {"for": {"in": "."}, "metadata": {"maxParallel": 2}, "do": [{"b": SQL}]}}]},
-     "/do/0/a/metadata/maxParallel", "one after another"),
-    ({"do": [{"a": {"do": [{"b": SQL}], "timeout": {"after": "PT1S"}}}]}, "/do/0/a/timeout", "whole workflow"),
     ({"do": [{"a": SQL}], "schedule": {"cron": "0 3 * * *"}}, "/schedule", "schedule_task"),
     ({"do": [{"a": SQL}], "use": {"secrets": ["s"]}}, "/use/secrets", "header"),
     ({"do": [{"a": {"call": "http", "with": HTTP}}]}, "/do/0/a/with/endpoint/authentication", "header"),

@@ -18,9 +18,17 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that a step gets.
 const MAX_ANSWER: usize = 256 * 1024;
 
+/// The run and the step that wait for an answer, and which attempt at it.
+#[derive(Clone)]
+pub struct Asker {
+    pub run: Uuid,
+    pub step: String,
+    pub attempt: Option<u64>,
+}
+
 /// A request, read from a payload.
 pub struct Call {
-    pub run: Option<(Uuid, String)>,
+    pub run: Option<Asker>,
     method: String,
     url: String,
     headers: Vec<(String, String)>,
@@ -70,10 +78,11 @@ impl Call {
         Ok(Call { run: Call::run_of(payload), method, url, headers, query, body, deadline })
     }
 
-    /// The run and the step that wait for the answer.
-    pub fn run_of(payload: &Value) -> Option<(Uuid, String)> {
+    /// Who waits for the answer.
+    pub fn run_of(payload: &Value) -> Option<Asker> {
         let run = payload["run"].as_str()?.parse().ok()?;
-        Some((run, payload["step"].as_str().unwrap_or_default().to_owned()))
+        let step = payload["step"].as_str().unwrap_or_default().to_owned();
+        Some(Asker { run, step, attempt: payload["attempt"].as_u64() })
     }
 
     /// The request, and how long it may take.

@@ -48,7 +48,7 @@ pub enum Errand {
     /// A delivery of a notification.
     Delivery,
     /// A request, perhaps of a run's step.
-    Call(Option<(Uuid, String)>),
+    Call(Option<call::Asker>),
     /// The request of a task, with the statuses that it expects.
     Task(Vec<u16>),
 }

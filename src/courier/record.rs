@@ -280,7 +280,7 @@ fn is_put_off(done: &Done) -> bool {
 
 /// Hands an answer to the run that waits for it. A run that cannot take it fails this job alone.
 fn tell_run(own: &Own, done: &Done, outcome: Outcome) -> Outcome {
-    let Errand::Call(Some((run, step_id))) = &done.flight.errand else { return outcome };
+    let Errand::Call(Some(asker)) = &done.flight.errand else { return outcome };
     if is_put_off(done) {
         return outcome;
     }
@@ -290,7 +290,8 @@ fn tell_run(own: &Own, done: &Done, outcome: Outcome) -> Outcome {
         End::Untouched => return outcome,
     };
     let told = step::in_subtransaction(|| {
-        workflow::resume(own, *run, step_id, &answer).unwrap_or_else(|e| e.raise());
+        workflow::resume(own, asker.run, &asker.step, asker.attempt, &answer)
+            .unwrap_or_else(|e| e.raise());
     });
     match told {
         Ok(()) => outcome,

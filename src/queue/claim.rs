@@ -100,6 +100,19 @@ pub fn claim_these(own: &Own, ids: &[Uuid]) -> Result<Vec<Job>> {
     read(&rows)
 }
 
+/// The named jobs whatever their status, if nobody else has them; with each whether it was not
+/// ready.
+pub fn claim_any(own: &Own, ids: &[pgrx::Uuid]) -> Result<Vec<(Job, bool)>> {
+    let rows = own.run(
+        "SELECT id, kind, payload::pg_catalog.text, attempts, max_attempts, timeout_ms,
+                concurrency_key, source, search_path, top_level, status <> 'ready'
+         FROM automate.job WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED",
+        &[ids.to_vec().into()],
+    )?;
+    let asleep = (0..rows.len()).map(|row| rows.get(row, 11).unwrap_or(false));
+    Ok(read(&rows)?.into_iter().zip(asleep).collect())
+}
+
 /// Uuids as pgrx wants them.
 pub fn to_uuids(ids: &[Uuid]) -> Vec<pgrx::Uuid> {
     ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect()

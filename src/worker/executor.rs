@@ -169,6 +169,10 @@ impl Executor {
         }
         self.me.slot.set_state(State::Busy);
         let (runs, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|j| j.kind == "run");
+        // A step beside others may take long: that is why it has a job of its own.
+        let (steps, runs): (Vec<Job>, Vec<Job>) =
+            runs.into_iter().partition(|job| workflow::step_of(job).is_some());
+        batch.alone.extend(steps.iter().map(|job| job.id));
         let mut round = self.open_round(runs);
         self.batches += 1;
         let mut finished = Vec::with_capacity(batch.claimed.len());
@@ -299,9 +303,13 @@ impl Executor {
         .filter(|job| !is_doomed(job.id))
     }
 
-    /// A turn of a run whose next step wants a transaction of its own.
+    /// A turn of a run whose next step wants a transaction of its own, or a step beside others.
     fn run_run(&mut self, job: Job) {
         self.note_job(&job);
+        if workflow::step_of(&job).is_some() {
+            let finished = run_step(job).unwrap_or_else(|e| e.raise());
+            return self.record(finished);
+        }
         let mut round = self.open_round(vec![job]);
         if let Some(round) = round.as_mut() {
             round.turn(0, Mode::Alone);
@@ -475,6 +483,17 @@ impl TimeLimit {
             pg_sys::QueryCancelPending = 0;
         }
     }
+}
+
+/// A step that has a job of its own, and the turn of its run with what became of it.
+fn run_step(job: Job) -> Result<Vec<Finished>, Error> {
+    let started_us = pg::now();
+    let outcome = match interrupt::during(|| workflow::perform_step(&job))? {
+        workflow::Did::Event(event) => return workflow::step_done(job, &event),
+        workflow::Did::Nothing => Outcome::Gone,
+        workflow::Did::LostRace(failure) => Outcome::Failed(failure),
+    };
+    Ok(vec![Finished { job, outcome, started_us }])
 }
 
 /// True for a job whose last session was ended, until that is recorded.

@@ -3,10 +3,9 @@
 use automate_core::problem::Problem;
 use automate_core::workflow::{Definition, Feature, Limits};
 
-/// How large definitions and runs may be. The items of loops stay in the state: nothing here keeps
-/// them in pages.
+/// How large definitions and runs may be.
 pub fn limits() -> Limits {
-    Limits { max_items_in_state: usize::MAX, max_executed: 100_000, ..Limits::default() }
+    Limits { max_executed: 10_000_000, ..Limits::default() }
 }
 
 /// What a definition uses that is not carried out yet, each place with what to use instead.
@@ -22,18 +21,15 @@ pub fn refused(definition: &Definition) -> Vec<Problem> {
 /// None: it is carried out.
 fn instead(feature: Feature) -> Option<&'static str> {
     Some(match feature {
-        Feature::Fork => "Run the branches one after another with do.",
-        Feature::ParallelFor => "Leave it out: the turns go on one after another.",
+        Feature::Fork | Feature::ParallelFor | Feature::Compensation | Feature::TaskTimeout => {
+            return None;
+        }
         Feature::Listen => "Poll with wait and call: sql, or start a workflow from a trigger.",
         Feature::RunWorkflow => {
             "Use call: sql with execute_workflow, or put the tasks here with do."
         }
         Feature::Report => "Use call: sql with run_report.",
         Feature::Approval => "Use call: notify, and poll for the answer with call: sql and wait.",
-        Feature::Compensation => "Use try and catch around the task.",
-        Feature::TaskTimeout => {
-            "Set it on the sql, notify and http steps, or on the whole workflow."
-        }
         Feature::Schedule => "Use schedule_task.",
         Feature::Authentication => "Send an Authorization header.",
         Feature::Secrets => "Send what is secret as a header that a SQL step reads.",

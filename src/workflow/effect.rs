@@ -18,12 +18,22 @@ use serde_json::{Value, json};
 pub enum Trouble {
     /// A deadlock or a serialization failure: the same step may well succeed the next time.
     LostRace(Failure),
+    /// It took longer than it may.
+    TimedOut(WorkflowError),
     Failed(WorkflowError),
 }
 
-/// Whether the command changes the database here and now, so that it needs a turn of its own.
+/// Whether the command is a step that a session of the owner does.
 pub fn is_effect(command: &Command) -> bool {
     matches!(command, Command::Sql { .. } | Command::Notify { .. })
+}
+
+/// Which attempt at its step the command is.
+pub fn attempt(command: &Command) -> u32 {
+    match command {
+        Command::Sql { attempt, .. } | Command::Notify { attempt, .. } => *attempt,
+        _ => 1,
+    }
 }
 
 /// True when the command may share its commit with others: it is known to be short here.
@@ -36,18 +46,16 @@ pub fn is_short(command: &Command, known: &Known) -> bool {
     }
 }
 
-/// Carries out a command that [`is_effect`], in a subtransaction of its own.
-pub fn carry_out(
-    command: &Command,
-    owner: pg_sys::Oid,
-    source: &str,
-    run: &Run,
-) -> Result<Value, Trouble> {
+/// Carries out a command that [`is_effect`], in a subtransaction of its own. It may take as long as
+/// it says itself, and no longer than until the run's next timer or its end.
+pub fn carry_out(command: &Command, run: &Run) -> Result<Value, Trouble> {
     let timeout_ms = match command {
         Command::Sql { timeout_ms, .. } | Command::Notify { timeout_ms, .. } => *timeout_ms,
         _ => None,
     };
+    let timeout_ms = timeout_ms.into_iter().chain(run.left_ms()).min();
     let timeout_ms = timeout_ms.map(|ms| i32::try_from(ms.max(1)).unwrap_or(i32::MAX));
+    let source = run.source();
     let limit_ms = TimeLimit::effective(timeout_ms);
     let began = pg::micros();
     let result = step::in_subtransaction(|| {
@@ -59,7 +67,7 @@ pub fn carry_out(
         }
         trace::go_on(run.traceparent.as_deref());
         let _limit = TimeLimit::start(timeout_ms);
-        let output = do_it(command, owner, source).unwrap_or_else(|e| e.raise());
+        let output = do_it(command, run.owner, &source).unwrap_or_else(|e| e.raise());
         // Deferred constraints are this step's affair, not the batch's.
         // SAFETY: no query is running at this level.
         unsafe { pg_sys::AfterTriggerFireDeferred() };
@@ -74,7 +82,8 @@ pub fn carry_out(
         let waited_ms = (pg::micros() - began) / 1000;
         let cancelled = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
         let timed_out = cancelled && limit_ms > 0 && waited_ms >= i64::from(limit_ms);
-        Trouble::Failed(failure::of_sql(&failure, timed_out))
+        let error = failure::of_sql(&failure, timed_out);
+        if timed_out { Trouble::TimedOut(error) } else { Trouble::Failed(error) }
     })
 }
 

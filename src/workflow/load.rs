@@ -39,11 +39,12 @@ pub fn load(own: &Own, ids: &[Uuid], cache: &mut HashMap<Uuid, Run>) -> Result<V
                 CASE WHEN fits AND NOT cached THEN state::text END,
                 CASE WHEN NOT cached THEN to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') END,
                 (extract(epoch FROM deadline - timestamptz '2000-01-01 00:00:00+00') * 1000000)::int8, depth,
-                CASE WHEN NOT cached THEN traceparent END
+                CASE WHEN NOT cached THEN traceparent END, told, heard,
+                CASE WHEN NOT cached THEN todo END
          FROM (
-            SELECT k.at, r.revision, r.finished_at IS NOT NULL OR r.status = 'suspended' AS finished, r.cancelling,
+            SELECT k.at, r.revision, r.finished_at IS NOT NULL AS finished, r.cancelling,
                    r.workflow, r.version, r.workflow_id, r.owner::oid AS owner, r.input, r.state,
-                   r.started_at, r.deadline, r.depth, r.traceparent, r.revision = k.revision AS cached,
+                   r.started_at, r.deadline, r.depth, r.traceparent, r.told, r.heard, r.todo, r.revision = k.revision AS cached,
                    k.at = 1 OR sum(CASE WHEN r.revision = k.revision THEN 0
                            ELSE pg_column_size(r.input) + coalesce(pg_column_size(r.state), 0) END)
                        OVER (ORDER BY k.at) <= $3 AS fits
@@ -68,8 +69,10 @@ fn one(
         return Ok(Loaded::Ended);
     }
     let cancelling = rows.get(i, 4).unwrap_or(false);
+    let (told, heard) = (rows.get(i, 15).unwrap_or(0), rows.get(i, 16).unwrap_or(0));
     if let Some(mut run) = cached.filter(|run| run.revision == revision) {
         run.cancelling = cancelling;
+        (run.told, run.heard) = (told, heard);
         return Ok(Loaded::Run(Box::new(run)));
     }
     if rows.get(i, 1) != Some(true) {
@@ -103,6 +106,8 @@ fn one(
         id,
         revision,
         cancelling,
+        told,
+        heard,
         deadline_us: rows.get(i, 12),
         traceparent: rows.get(i, 14),
         owner: rows.get(i, 8).unwrap_or(pg_sys::InvalidOid),
@@ -112,7 +117,8 @@ fn one(
         runtime,
         input,
         state,
-        next: None,
+        todo: None,
+        named: rows.get(i, 17),
     })))
 }
 

@@ -1,48 +1,59 @@
 //! Writing back where runs stand: sets of rows, in the transaction that did the steps.
 
 use super::known::unreadable;
+use super::outside;
 use super::round::Entry;
 use super::run::{Run, Stand, nul};
 use super::steps::{self, Row};
 use crate::error::{Error, Result};
+use crate::queue::Job;
 use crate::queue::claim::to_uuids;
-use crate::queue::{Lane, NewJob};
 use crate::spi::Own;
 use crate::task::away;
 use crate::wake;
-use automate_core::workflow::{Command, HttpOutput, WorkflowError};
+use automate_core::workflow::{State, Status, WorkflowError};
 use pgrx::prelude::*;
 use serde_json::json;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// Longest wait of a network step without a timeout of its own, in milliseconds.
-const HTTP_TIMEOUT_MS: u64 = 30_000;
+/// The run that a job is for.
+pub fn run_id(job: &Job) -> Option<Uuid> {
+    job.payload["run"].as_str().and_then(|id| Uuid::parse_str(id).ok())
+}
 
-/// Writes the turns of a round: runs, steps, and the jobs of the runs that stay.
+/// Writes the turns of a round: steps, runs, what they were told, and the jobs of those that stay.
+/// Steps come first: whoever has done a step that is withdrawn here holds its row.
 pub fn save(own: &Own, entries: &mut [Entry]) -> Result<()> {
-    let (cancelling, over) = save_runs(own, entries)?;
-    away::ended(own, &over)?;
+    let checkpoints: Vec<Checkpoint> = entries.iter_mut().filter_map(Checkpoint::of).collect();
     let rows: Vec<Row> =
         entries.iter_mut().filter_map(|e| e.turn.as_mut()).flat_map(|t| t.rows.drain(..)).collect();
     save_steps(own, entries, rows)?;
+    let over: Vec<Uuid> = checkpoints.iter().filter(|c| c.state.is_none()).map(|c| c.id).collect();
+    let wanted = save_runs(own, checkpoints)?;
+    away::ended(own, &over)?;
+    outside::clear(own, &over)?;
+    keep_signals(own, entries)?;
     let mut jobs = Jobs::default();
     for entry in entries.iter_mut() {
-        settle(own, entry, &cancelling, &mut jobs)?;
+        settle(entry, &wanted, &mut jobs);
     }
     jobs.save(own)
 }
 
-/// The runs' rows; returns the runs that somebody wants cancelled, and those that have ended.
-fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<(HashSet<Uuid>, Vec<Uuid>)> {
+/// The runs' rows; returns the runs that were told something meanwhile.
+fn save_runs(own: &Own, checkpoints: Vec<Checkpoint>) -> Result<HashSet<Uuid>> {
+    if checkpoints.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let count = checkpoints.len();
     let mut ids: Vec<Uuid> = Vec::new();
     let (mut revisions, mut deadlines) = (Vec::new(), Vec::new());
     let (mut statuses, mut states) = (Vec::new(), Vec::new());
     let (mut outputs, mut errors) = (Vec::new(), Vec::new());
-    let mut over = Vec::new();
-    for entry in entries.iter_mut() {
-        let Some(checkpoint) = Checkpoint::of(entry) else { continue };
-        over.extend(checkpoint.state.is_none().then_some(checkpoint.id));
+    let (mut cancelling, mut heard, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    let mut todos: Vec<Option<String>> = Vec::new();
+    for checkpoint in checkpoints {
         ids.push(checkpoint.id);
         revisions.push(checkpoint.revision);
         statuses.push(checkpoint.status);
@@ -50,20 +61,23 @@ fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<(HashSet<Uuid>, Vec<Uui
         outputs.push(checkpoint.output);
         errors.push(checkpoint.error);
         deadlines.push(checkpoint.deadline_us);
+        cancelling.push(checkpoint.cancelling);
+        heard.push(checkpoint.heard);
+        kept.push(checkpoint.kept);
+        todos.push(checkpoint.todo.map(|steps| json!(steps).to_string()));
     }
-    if ids.is_empty() {
-        return Ok((HashSet::new(), over));
-    }
-    let count = ids.len();
     let rows = own.run(
         "UPDATE automate.run AS r
          SET status = d.status, state = d.state::jsonb, output = d.output::jsonb, error = d.error::jsonb,
              revision = r.revision + 1, started_at = coalesce(r.started_at, clock_timestamp()),
              deadline = timestamptz '2000-01-01 00:00:00+00' + d.deadline * interval '1 microsecond',
+             cancelling = r.cancelling OR d.cancelling, told = r.told + d.kept, heard = d.heard + d.kept,
+             todo = CASE WHEN d.todo IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(d.todo::json)) END,
              finished_at = CASE WHEN d.state IS NULL THEN clock_timestamp() END
-         FROM unnest($1, $2, $3, $4, $5, $6, $7) AS d(id, revision, status, state, output, error, deadline)
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+              AS d(id, revision, status, state, output, error, deadline, cancelling, heard, kept, todo)
          WHERE r.id = d.id AND r.revision = d.revision
-         RETURNING r.id, r.cancelling",
+         RETURNING r.id, r.told > r.heard",
         &[
             to_uuids(&ids).into(),
             revisions.into(),
@@ -72,18 +86,59 @@ fn save_runs(own: &Own, entries: &mut [Entry]) -> Result<(HashSet<Uuid>, Vec<Uui
             outputs.into(),
             errors.into(),
             deadlines.into(),
+            cancelling.into(),
+            heard.into(),
+            kept.into(),
+            todos.into(),
         ],
     )?;
     if rows.len() != count {
-        // Nothing of this round counts: somebody else went on with one of these runs.
-        let code = PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE;
-        return Err(Error::refused(code, "a run was gone on with elsewhere meanwhile")
-            .with_detail("Its revision in automate.run is not the one that was read.")
-            .with_hint("It is tried again by itself."));
+        return Err(overtaken());
     }
     let wanted = (0..count).filter(|i| rows.get(*i, 2) == Some(true));
     let wanted = wanted.filter_map(|i| rows.get::<pgrx::Uuid>(i, 1));
-    Ok((wanted.map(|id| Uuid::from_bytes(*id.as_bytes())).collect(), over))
+    Ok(wanted.map(|id| Uuid::from_bytes(*id.as_bytes())).collect())
+}
+
+/// Nothing of this round counts: somebody else went on with one of these runs.
+fn overtaken() -> Error {
+    let code = PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE;
+    Error::refused(code, "a run was gone on with elsewhere meanwhile")
+        .with_detail("What automate.run or automate.run_step has of it is not what was read.")
+        .with_hint("It is tried again by itself.")
+}
+
+/// Signals that no step wants so far are kept; what was taken goes.
+fn keep_signals(own: &Own, entries: &[Entry]) -> Result<()> {
+    let (mut runs, mut ids, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut of, mut taken) = (Vec::new(), Vec::new());
+    for entry in entries.iter().filter(|e| !e.turn.as_ref().is_none_or(|t| t.stand.is_end())) {
+        let Some(turn) = &entry.turn else { continue };
+        for signal in &turn.unheard {
+            runs.push(entry.job.id);
+            ids.push(signal.id);
+            texts.push(if signal.used { "null".to_owned() } else { signal.text() });
+        }
+        taken.extend(turn.taken.iter().copied());
+        of.resize(taken.len(), entry.job.id);
+    }
+    if !taken.is_empty() {
+        own.run(
+            "DELETE FROM automate.run_news AS n USING unnest($1, $2) AS t(run, id)
+             WHERE n.run = t.run AND n.id = t.id",
+            &[to_uuids(&of).into(), to_uuids(&taken).into()],
+        )?;
+    }
+    if !ids.is_empty() {
+        own.run(
+            "INSERT INTO automate.run_news AS n (run, id, news, owner)
+             SELECT s.run, s.id, s.news::json, r.owner
+             FROM unnest($1, $2, $3) AS s(run, id, news) JOIN automate.run AS r ON r.id = s.run
+             ON CONFLICT (run, id) DO UPDATE SET news = EXCLUDED.news",
+            &[to_uuids(&runs).into(), to_uuids(&ids).into(), texts.into()],
+        )?;
+    }
+    Ok(())
 }
 
 /// What the row of a run becomes. No state: it has ended.
@@ -95,6 +150,11 @@ struct Checkpoint {
     output: Option<String>,
     error: Option<String>,
     deadline_us: Option<i64>,
+    cancelling: bool,
+    heard: i64,
+    /// Signals that are kept.
+    kept: i64,
+    todo: Option<Vec<String>>,
 }
 
 impl Checkpoint {
@@ -102,51 +162,75 @@ impl Checkpoint {
     fn of(entry: &mut Entry) -> Option<Checkpoint> {
         if let Some((revision, error)) = entry.broken.take() {
             entry.gone = true;
-            return Some(Self::end(entry.job.id, revision, Err(&error), None));
+            return Some(Self::end(entry.job.id, revision, Err(&error)));
         }
         let (run, turn) = (entry.run.as_mut()?, entry.turn.as_mut()?);
-        if !turn.moved {
+        let kept = i64::try_from(turn.unheard.len()).unwrap_or(i64::MAX);
+        if !turn.moved && kept == 0 && turn.taken.is_empty() {
             return None;
         }
-        let (id, revision, deadline) = (run.id, run.revision, run.deadline_us);
+        let (id, revision, heard) = (run.id, run.revision, run.heard);
         run.revision += 1;
-        let mut text = None;
-        if let Stand::Completed(output) = &turn.stand {
-            let output = output.to_string();
-            match steps::has_nul(&output) {
-                true => turn.stand = Stand::Faulted(nul()),
-                false => text = Some(output),
+        run.told += kept;
+        run.heard += kept;
+        let text = Self::text(run, &mut turn.stand);
+        let ended = match &turn.stand {
+            Stand::Completed(_) => Some(Self::end(id, revision, Ok(text.clone()))),
+            Stand::Faulted(error) => Some(Self::end(id, revision, Err(error))),
+            Stand::Cancelled => {
+                Some(Checkpoint { status: "cancelled", ..Self::end(id, revision, Ok(None)) })
             }
-        } else if !turn.stand.is_end() {
+            _ => None,
+        };
+        let (deadline_us, cancelling) = (run.deadline_us, run.cancelling);
+        if let Some(end) = ended {
+            return Some(Checkpoint { deadline_us, cancelling, heard, kept, ..end });
+        }
+        let status = match run.state.as_ref().map(|state| state.status) {
+            Some(Status::Waiting) => "waiting",
+            Some(Status::Suspended) => "suspended",
+            _ => "running",
+        };
+        let (output, error, todo) = (None, None, run.todo_text());
+        let state = text;
+        Some(Checkpoint {
+            id,
+            revision,
+            status,
+            state,
+            output,
+            error,
+            deadline_us,
+            cancelling,
+            heard,
+            kept,
+            todo,
+        })
+    }
+
+    /// The output of a run that is through, or the state of one that goes on. One that cannot be
+    /// stored faults.
+    fn text(run: &Run, stand: &mut Stand) -> Option<String> {
+        if let Stand::Completed(output) = stand {
+            let output = output.to_string();
+            if !steps::has_nul(&output) {
+                return Some(output);
+            }
+            *stand = Stand::Faulted(nul());
+        } else if !stand.is_end() {
             match run.state_text() {
-                Ok(Some(state)) => text = Some(state),
-                Ok(None) => turn.stand = Stand::Faulted(unreadable("it has no state")),
-                Err(error) => turn.stand = Stand::Faulted(error),
+                Ok(Some(state)) => return Some(state),
+                Ok(None) => *stand = Stand::Faulted(unreadable("it has no state")),
+                Err(error) => *stand = Stand::Faulted(error),
             }
         }
-        Some(match &turn.stand {
-            Stand::Completed(_) => Self::end(id, revision, Ok(text), deadline),
-            Stand::Faulted(error) => Self::end(id, revision, Err(error), deadline),
-            Stand::Cancelled => {
-                Checkpoint { status: "cancelled", ..Self::end(id, revision, Ok(None), deadline) }
-            }
-            stand => Checkpoint {
-                id,
-                revision,
-                status: if matches!(stand, Stand::Waiting(..)) { "waiting" } else { "running" },
-                state: text,
-                output: None,
-                error: None,
-                deadline_us: deadline,
-            },
-        })
+        None
     }
 
     fn end(
         id: Uuid,
         revision: i64,
         result: std::result::Result<Option<String>, &WorkflowError>,
-        deadline_us: Option<i64>,
     ) -> Checkpoint {
         let status = if result.is_ok() { "completed" } else { "faulted" };
         let error = result.as_ref().err().map(|e| {
@@ -154,7 +238,19 @@ impl Checkpoint {
             if steps::has_nul(&text) { text.replace("\\u0000", "\\ufffd") } else { text }
         });
         let output = result.unwrap_or(None);
-        Checkpoint { id, revision, status, state: None, output, error, deadline_us }
+        Checkpoint {
+            id,
+            revision,
+            status,
+            state: None,
+            output,
+            error,
+            deadline_us: None,
+            cancelling: false,
+            heard: 0,
+            kept: 0,
+            todo: None,
+        }
     }
 }
 
@@ -165,6 +261,7 @@ fn save_steps(own: &Own, entries: &[Entry], rows: Vec<Row>) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
+    let count = rows.len() as u64;
     let ids: Vec<Uuid> = rows.iter().map(|r| r.run).collect();
     let attempts: Vec<i32> = rows.iter().map(|r| r.attempt).collect();
     let statuses: Vec<&str> = rows.iter().map(|r| r.status).collect();
@@ -179,7 +276,7 @@ fn save_steps(own: &Own, entries: &[Entry], rows: Vec<Row>) -> Result<()> {
         outputs.push(row.output);
         errors.push(row.error);
     }
-    own.run(
+    let saved = own.run(
         "INSERT INTO automate.run_step AS s
             (run, step, name, attempt, status, input, output, error, started_at, finished_at, owner)
          SELECT run, step, name, attempt, status, input::jsonb, output::jsonb, error::jsonb,
@@ -189,7 +286,8 @@ fn save_steps(own: &Own, entries: &[Entry], rows: Vec<Row>) -> Result<()> {
               AS d(run, step, name, attempt, status, input, output, error, started, finished)
          ON CONFLICT (run, step, attempt) DO UPDATE
          SET status = EXCLUDED.status, output = EXCLUDED.output, error = EXCLUDED.error,
-             started_at = least(s.started_at, EXCLUDED.started_at), finished_at = EXCLUDED.finished_at",
+             started_at = least(s.started_at, EXCLUDED.started_at), finished_at = EXCLUDED.finished_at
+         WHERE s.status <> 'completed' OR EXCLUDED.status <> 'cancelled'",
         &[
             to_uuids(&ids).into(),
             paths.into(),
@@ -204,132 +302,72 @@ fn save_steps(own: &Own, entries: &[Entry], rows: Vec<Row>) -> Result<()> {
             owner.into(),
         ],
     )?;
-    Ok(())
+    // A step that is withdrawn here has just been done: the run hears of that first.
+    if saved.processed == count { Ok(()) } else { Err(overtaken()) }
+}
+
+/// Decides what becomes of the job of a run.
+fn settle(entry: &mut Entry, wanted: &HashSet<Uuid>, jobs: &mut Jobs) {
+    let (Some(run), Some(turn)) = (&entry.run, &entry.turn) else { return };
+    let told = entry.job.payload.as_object().is_some_and(|p| p.len() > 1);
+    let rests = match &turn.stand {
+        stand if stand.is_end() => {
+            entry.gone = true;
+            return;
+        }
+        Stand::Resting(for_ms) if !wanted.contains(&run.id) => Some(*for_ms),
+        // It is put off as it is.
+        Stand::LostRace(_) => return,
+        _ => None,
+    };
+    let suspended = run.state.as_ref().is_some_and(|s: &State| s.status == Status::Suspended);
+    match rests {
+        Some(_) if suspended => jobs.put(run.id, "waiting", 0),
+        Some(for_ms) => {
+            let for_ms = for_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+            let left_ms = run.deadline_us.map(|d| (d - crate::pg::now()) / 1000 + 1);
+            match for_ms.into_iter().chain(left_ms).min() {
+                Some(ms) => jobs.put(run.id, "scheduled", ms.max(0)),
+                None => jobs.put(run.id, "waiting", 0),
+            }
+        }
+        // What was told has been taken in, and lost races are forgotten with the step.
+        None if told || entry.asleep || entry.job.attempts > 0 => jobs.put(run.id, "ready", 0),
+        None => {}
+    }
 }
 
 /// What changes in the jobs of runs that stay.
 #[derive(Default)]
 struct Jobs {
     ids: Vec<Uuid>,
+    statuses: Vec<&'static str>,
     waits_ms: Vec<i64>,
-    payloads: Vec<String>,
-}
-
-/// Decides what becomes of the job of a run.
-fn settle(own: &Own, entry: &mut Entry, cancelling: &HashSet<Uuid>, jobs: &mut Jobs) -> Result<()> {
-    let (Some(run), Some(turn)) = (&entry.run, &entry.turn) else { return Ok(()) };
-    let told = entry.job.payload.as_object().is_some_and(|p| p.len() > 1);
-    let wanted = cancelling.contains(&run.id);
-    let plain = || json!({ "run": run.id }).to_string();
-    match &turn.stand {
-        stand if stand.is_end() => {
-            entry.gone = true;
-            if run.cancelling {
-                forget_request(own, run)?;
-            }
-        }
-        Stand::Waiting(step, for_ms) if !wanted => {
-            let for_ms = i64::try_from(*for_ms).unwrap_or(i64::MAX);
-            let left_ms = run.deadline_us.map(|d| (d - crate::pg::now()) / 1000 + 1);
-            let for_ms = for_ms.min(left_ms.unwrap_or(i64::MAX)).max(0);
-            jobs.put(run.id, for_ms, json!({ "run": run.id, "timer": step }).to_string());
-        }
-        Stand::Away(command) => {
-            request(own, run, command)?;
-            entry.gone = !wanted;
-            if wanted {
-                jobs.put(run.id, -1, plain());
-            }
-        }
-        Stand::LostRace(_) if !told => {}
-        // What was told has been taken in, and lost races are forgotten with the step.
-        _ if told || entry.job.attempts > 0 => jobs.put(run.id, -1, plain()),
-        _ => {}
-    }
-    Ok(())
 }
 
 impl Jobs {
-    /// `for_ms` below zero: at once.
-    fn put(&mut self, id: Uuid, for_ms: i64, payload: String) {
+    fn put(&mut self, id: Uuid, status: &'static str, for_ms: i64) {
         self.ids.push(id);
+        self.statuses.push(status);
         self.waits_ms.push(for_ms);
-        self.payloads.push(payload);
     }
 
     fn save(self, own: &Own) -> Result<()> {
         if self.ids.is_empty() {
             return Ok(());
         }
-        if self.waits_ms.iter().any(|ms| *ms >= 0) {
+        if self.statuses.contains(&"scheduled") {
             wake::arm_coordinator();
         }
         own.run(
             "UPDATE automate.job AS j
-             SET status = CASE WHEN d.for_ms < 0 THEN 'ready' ELSE 'scheduled' END,
-                 run_at = clock_timestamp() + greatest(d.for_ms, 0) * interval '1 millisecond',
-                 payload = d.payload::jsonb, attempts = 0
-             FROM unnest($1, $2, $3) AS d(id, for_ms, payload) WHERE j.id = d.id",
-            &[to_uuids(&self.ids).into(), self.waits_ms.into(), self.payloads.into()],
+             SET status = d.status, run_at = clock_timestamp() + d.for_ms * interval '1 millisecond',
+                 payload = json_build_object('run', j.id), attempts = 0
+             FROM unnest($1, $2, $3) AS d(id, status, for_ms) WHERE j.id = d.id",
+            &[to_uuids(&self.ids).into(), self.statuses.into(), self.waits_ms.into()],
         )?;
         Ok(())
     }
-}
-
-/// Hands a request to the courier.
-fn request(own: &Own, run: &Run, command: &Command) -> Result<()> {
-    let Command::Http {
-        step, attempt, method, url, headers, query, body, timeout_ms, output, ..
-    } = command
-    else {
-        return Ok(());
-    };
-    let output = match output {
-        HttpOutput::Content => "content",
-        HttpOutput::Response => "response",
-        HttpOutput::Raw => "raw",
-    };
-    let mut payload = json!({
-        "run": run.id,
-        "step": step,
-        "attempt": attempt,
-        "method": method,
-        "url": url,
-        "headers": headers,
-        "query": query,
-        "body": body,
-        "timeout_ms": timeout_ms.unwrap_or(HTTP_TIMEOUT_MS),
-        "output": output,
-        "idempotency_key": format!("{}:{step}", run.id),
-    });
-    if let Some(traceparent) = &run.traceparent {
-        payload["trace"] = json!({ "traceparent": traceparent });
-    }
-    let (key, source) = (request_key(run.id), run.source());
-    NewJob {
-        dedupe_key: Some(&key),
-        source: Some(&source),
-        ..NewJob::new("http", run.owner, Lane::Network, &payload)
-    }
-    .put(own)?;
-    Ok(())
-}
-
-/// At most one request of a run is under way.
-fn request_key(run: Uuid) -> String {
-    format!("run:{run}")
-}
-
-/// The request of a cancelled run is not sent any more, unless the courier has it already.
-fn forget_request(own: &Own, run: &Run) -> Result<()> {
-    own.run(
-        "DELETE FROM automate.job WHERE id IN (
-            SELECT id FROM automate.job
-            WHERE owner = $1 AND dedupe_key = $2 AND kind = 'http' AND status <> 'running'
-            FOR UPDATE SKIP LOCKED)",
-        &[run.owner.into(), request_key(run.id).into()],
-    )?;
-    Ok(())
 }
 
 /// Faults the runs whose jobs have been given up because the server crashed under them.
@@ -342,6 +380,19 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
              finished_at = clock_timestamp()
          WHERE id = ANY ($1) AND finished_at IS NULL
            AND NOT EXISTS (SELECT FROM automate.job AS j WHERE j.id = r.id)",
+        &[to_uuids(jobs).into(), error.clone().into()],
+    )?;
+    // A step that had a job of its own fails.
+    own.run(
+        "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
+         SELECT gen_random_uuid(), 'run', r.owner, 's',
+                json_build_object('run', r.id, 'news', json_build_object(
+                    'kind', 'failed', 'step', h.retry #>> '{payload,do}', 'error', $2::json)),
+                'workflow:' || r.workflow, now(), 'ready'
+         FROM automate.job_history AS h
+         JOIN automate.run AS r ON r.id::text = h.retry #>> '{payload,run}' AND r.finished_at IS NULL
+         WHERE h.id = ANY ($1) AND h.kind = 'run' AND h.status = 'quarantined'
+           AND h.retry #>> '{payload,do}' IS NOT NULL",
         &[to_uuids(jobs).into(), error.into()],
     )?;
     away::ended(own, jobs)

@@ -188,7 +188,7 @@ pub fn ask_to_cancel(own: &Own, runs: &[Uuid]) -> Result<()> {
 
 /// Queues the request that a run end.
 fn put_ask(own: &Own, run: Uuid, owner: pg_sys::Oid) -> Result<Uuid> {
-    let payload = json!({ "run": run, "cancel": true });
+    let payload = json!({ "run": run, "news": { "kind": "cancelled", "compensate": false } });
     let key = format!("cancel:{run}");
     let job = NewJob {
         priority: 0,
@@ -202,19 +202,29 @@ fn put_ask(own: &Own, run: Uuid, owner: pg_sys::Oid) -> Result<Uuid> {
 /// Brings a run the courier's answer to the request of a step, in the current transaction:
 /// `{"ok": {status, headers, body_text, truncated}}` or
 /// `{"error": {status, title, detail, class, body_text}}`. A run that has ended does not hear it.
-pub fn resume(own: &Own, run: Uuid, step: &str, answer: &Value) -> Result<()> {
-    let told = json!({ "run": run, "step": step, "answer": answer }).to_string();
+pub fn resume(
+    own: &Own,
+    run: Uuid,
+    step: &str,
+    attempt: Option<u64>,
+    answer: &Value,
+) -> Result<()> {
+    let news = json!({ "kind": "answer", "step": step, "attempt": attempt, "answer": answer });
+    let news = news.to_string();
     // PostgreSQL cannot store the character NUL.
-    let told = match super::steps::has_nul(&told) {
-        true => told.replace("\\u0000", "\\ufffd"),
-        false => told,
+    let news = match super::steps::has_nul(&news) {
+        true => news.replace("\\u0000", "\\ufffd"),
+        false => news,
     };
     let rows = own.run(
         "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
-         SELECT id, 'run', owner, 's', $2::jsonb, 'workflow:' || workflow, now(), 'ready'
-         FROM automate.run WHERE id = $1 AND finished_at IS NULL
-         ON CONFLICT (id) DO NOTHING RETURNING owner::oid",
-        &[pgrx::Uuid::from_bytes(*run.as_bytes()).into(), told.into()],
+         SELECT $3, 'run', owner, 's', json_build_object('run', id, 'news', $2::json), 'workflow:' || workflow, now(), 'ready'
+         FROM automate.run WHERE id = $1 AND finished_at IS NULL RETURNING owner::oid",
+        &[
+            pgrx::Uuid::from_bytes(*run.as_bytes()).into(),
+            news.into(),
+            pgrx::Uuid::from_bytes(*Uuid::now_v7().as_bytes()).into(),
+        ],
     )?;
     if let Some(owner) = rows.get::<pg_sys::Oid>(0, 1) {
         wake::arm_role(owner);

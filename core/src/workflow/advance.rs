@@ -68,6 +68,21 @@ pub fn pending_commands(
     Ok(run.commands)
 }
 
+/// The command of one step that a stored run waits for the answer to; none if it does not.
+pub fn pending_command(
+    definition: &Definition,
+    runtime: &Runtime,
+    state: &State,
+    step: &str,
+    now: &str,
+) -> Result<Option<Command>, WorkflowError> {
+    let waits = |b: &Branch| b.pending.as_ref().is_some_and(|p| p.step == step);
+    let Some(here) = state.branches.iter().position(waits) else { return Ok(None) };
+    let mut run = Run::new(definition, runtime, state.clone(), now);
+    run.here = here;
+    run.ask_again()
+}
+
 fn foreign(detail: &str) -> WorkflowError {
     WorkflowError::standard("configuration", "Invalid call", detail)
 }

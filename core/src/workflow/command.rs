@@ -124,6 +124,27 @@ pub enum Command {
 }
 
 impl Command {
+    /// The step it is for; none at the end of a run.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Command::Sql { step, .. }
+            | Command::Notify { step, .. }
+            | Command::Http { step, .. }
+            | Command::Report { step, .. }
+            | Command::Approval { step, .. }
+            | Command::Run { step, .. }
+            | Command::Emit { step, .. }
+            | Command::Listen { step, .. }
+            | Command::SetTimer { step, .. }
+            | Command::ClearTimer { step }
+            | Command::Keep { step, .. }
+            | Command::Page { step, .. }
+            | Command::Forget { step }
+            | Command::Withdraw { step } => Some(step),
+            Command::Complete { .. } | Command::Fault { .. } | Command::Cancel => None,
+        }
+    }
+
     /// The step whose answer, event or page it asks for.
     pub(super) fn asks(&self) -> Option<&str> {
         match self {

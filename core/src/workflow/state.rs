@@ -130,6 +130,39 @@ impl State {
         self.branches.iter().filter_map(|b| b.timer.as_ref()).map(|t| t.step.as_str())
     }
 
+    /// The same with the number of the attempt that each is at.
+    pub fn pending_attempts(&self) -> impl Iterator<Item = (&str, u32)> {
+        let pending = self.branches.iter().filter_map(|b| b.pending.as_ref());
+        let pending = pending.filter(|p| p.waits_for != WaitsFor::Branches);
+        pending.map(|p| (p.step.as_str(), p.attempt))
+    }
+
+    /// The ids of the steps that listen for events.
+    pub fn listening_steps(&self) -> impl Iterator<Item = &str> {
+        let pending = self.branches.iter().filter_map(|b| b.pending.as_ref());
+        pending.filter(|p| p.waits_for == WaitsFor::Events).map(|p| p.step.as_str())
+    }
+
+    /// The steps or tasks whose time has come, the earliest first.
+    pub fn due_timers(&self, now_ms: i64) -> Vec<String> {
+        let timers = self.branches.iter().filter_map(|b| b.timer.as_ref());
+        let mut due: Vec<&Timer> = timers.filter(|t| t.at_ms <= now_ms).collect();
+        due.sort_by_key(|t| t.at_ms);
+        due.into_iter().map(|t| t.step.clone()).collect()
+    }
+
+    /// When the next timer is due, in milliseconds since 1970.
+    pub fn next_timer_ms(&self) -> Option<i64> {
+        self.branches.iter().filter_map(|b| b.timer.as_ref()).map(|t| t.at_ms).min()
+    }
+
+    /// The branches that do not wait for others of their own.
+    pub fn leaves(&self) -> usize {
+        let joins =
+            |b: &&Branch| b.pending.as_ref().is_some_and(|p| p.waits_for == WaitsFor::Branches);
+        self.branches.len() - self.branches.iter().filter(joins).count()
+    }
+
     /// Tasks started so far.
     pub fn executed(&self) -> u64 {
         self.executed
