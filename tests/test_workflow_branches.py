@@ -166,3 +166,19 @@ def test_an_open_transaction_that_cancels_holds_up_nobody(db: Database) -> None:
     other.commit()
     no_jobs(db)
     assert names(db) == ["after"]
+
+
+def test_a_step_waits_for_a_report(db: Database) -> None:
+    db.execute(
+        """SELECT automate.create_report('r', '{"title": "R", "params": {"n": {"type": "int"}},
+            "datasets": {"d": {"sql": "SELECT generate_series(1, $n) AS n"}}, "layout": [{"table": {"data": "d"}}]}')"""
+    )
+    report = {"call": "report", "with": {"name": "r", "format": "csv", "params": {"n": "${ .n }"}}}
+    text = sql("SELECT convert_from(automate.report_file($1::uuid, 'csv'), 'utf8') AS t", "${ .report_run }", result="scalar")
+    create(db, "w", {"make": report}, {"read": text})
+    status, output, error = end(db, start(db, "w", {"n": 3}))
+    assert (status, error) == ("completed", None)
+    assert output.split() == ['"n"', "1", "2", "3"]
+    status, _, error = end(db, start(db, "w", {"n": "none"}))
+    assert (status, error["instance"]) == ("faulted", "/do/0/make")
+    no_jobs(db)

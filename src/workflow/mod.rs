@@ -19,6 +19,7 @@ mod known;
 mod load;
 mod news;
 mod outside;
+mod report_step;
 mod request;
 mod round;
 mod run;
@@ -30,6 +31,7 @@ mod turn;
 
 pub use check::problems;
 pub use define::{create, drop, set_status};
+pub use report_step::ended as report_ended;
 pub use round::{Cache, Round, give_up, step_done};
 pub use run::Mode;
 pub use save::{fault_quarantined, forget_old};

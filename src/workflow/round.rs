@@ -244,7 +244,7 @@ fn claim_asleep(own: &Own, runs: &[Uuid]) -> Result<Vec<(Job, bool)>> {
 /// transaction that did the step, with its job locked.
 pub fn step_done(job: Job, event: &Event) -> Result<Vec<Finished>> {
     let mut teller = job;
-    teller.payload["news"] = step_job::news(event);
+    teller.payload["news"] = news::of_event(event);
     take_alone(teller, Mode::Shared, None)
 }
 
