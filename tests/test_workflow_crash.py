@@ -145,3 +145,20 @@ def at_least(database: Database, rows: int) -> bool:
         return bool(database.one("SELECT count(*) >= %s FROM ledger", [rows]))
     except psycopg.OperationalError:
         return False
+
+
+def test_a_branch_that_kills_its_session_faults_the_run(ledger: Database) -> None:
+    kill = {"call": "sql", "with": {"query": "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'"}}
+    document = {"do": [{"f": {"fork": {"branches": [{"bad": kill}, {"w": {"wait": {"hours": 1}}}]}}}]}
+    ledger.one("SELECT automate.create_workflow('k', %s::jsonb)", [json.dumps(document)])
+    run = str(ledger.one("SELECT automate.execute_workflow('k')"))
+
+    def error() -> Any:
+        try:
+            return ledger.one("SELECT error FROM automate.run WHERE id = %s", [run])
+        except psycopg.OperationalError:
+            return None
+
+    found = poll(error, 90, "the run faults")
+    assert (found["title"], found["instance"]) == ("Quarantined", "/do/0/f/fork/branches/0/bad")
+    ledger.wait_until("SELECT NOT EXISTS (SELECT FROM automate.job)")

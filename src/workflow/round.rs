@@ -19,6 +19,11 @@ use uuid::Uuid;
 pub struct Cache(HashMap<Uuid, Run>);
 
 impl Cache {
+    /// The runs that stand before a step of their own.
+    pub fn ready(&self) -> Vec<Uuid> {
+        self.0.values().filter(|run| run.is_ready()).map(|run| run.id).collect()
+    }
+
     /// After an error: nothing is known any more.
     pub fn clear(&mut self) {
         self.0.clear();
