@@ -35,7 +35,7 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use advance::{advance, pending_command, pending_commands};
+pub use advance::{NoRetry, advance, pending_command, pending_commands};
 pub use command::{
     Advanced, Authentication, Command, Expect, HttpOutput, Ignored, ResultShape, SecretRef,
     StepRecord, Text, Wanted,

@@ -6,6 +6,7 @@ mod language;
 mod listen;
 mod problems;
 mod random;
+mod retry;
 mod saga;
 mod steps;
 mod stored;
