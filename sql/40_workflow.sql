@@ -75,6 +75,7 @@ CREATE TABLE automate.run (
     todo            text[],
     revision        bigint NOT NULL DEFAULT 0,
     state           jsonb,
+    retry_state     jsonb,
     traceparent     text,
     CONSTRAINT run_status CHECK (CASE
         WHEN status OPERATOR(pg_catalog.=) 'pending' THEN started_at IS NULL AND finished_at IS NULL AND state IS NULL AND output IS NULL AND error IS NULL
@@ -113,6 +114,7 @@ COMMENT ON COLUMN automate.run.told IS 'Counts what was put down for it in autom
 COMMENT ON COLUMN automate.run.heard IS 'How much of that it has looked at.';
 COMMENT ON COLUMN automate.run.todo IS 'Where branches go on side by side: the steps that it does itself next, rather than jobs of their own. Empty: the one it stands before.';
 COMMENT ON COLUMN automate.run.revision IS 'Counts the checkpoints; guards each against being taken twice.';
+COMMENT ON COLUMN automate.run.retry_state IS 'Where it stood when it faulted or was cancelled, for automate.retry_run.';
 COMMENT ON COLUMN automate.run.state IS 'Where it stands, as the interpreter wants it.';
 
 CREATE TABLE automate.run_news (
@@ -271,9 +273,3 @@ RETURNS uuid LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_execute_workflow';
 COMMENT ON FUNCTION automate.execute_workflow(text, jsonb, integer, text) IS
 'Starts a run when the caller''s transaction commits; returns its id, see automate.run. Without version it is the current one. With an idempotency_key, a second call gives the first one''s run.';
-
-CREATE FUNCTION automate.cancel_run(run uuid) RETURNS boolean
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'automate_cancel_run';
-COMMENT ON FUNCTION automate.cancel_run(uuid) IS
-'Asks a run to end as cancelled when the caller''s transaction commits: at once while it waits, or after the step it is in. False if it has ended.';

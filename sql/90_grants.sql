@@ -30,8 +30,9 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'validate_decision_table_json', 'decision_table_problems', 'decision_table_problems_json',
     'task', 'task_runs', 'task_run', 'task_dependency', 'schedule_task', 'unschedule_task', 'execute_task', 'pause_task', 'resume_task', 'next_runs', 'next_runs_json',
     'alter_task', 'cancel_task_run', 'backfill_task', 'cancel_backfill', 'task_backfill', 'task_backfill_progress', 'task_audit',
-    'workflow', 'workflow_version', 'run', 'run_news', 'run_item', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
+    'workflow', 'workflow_version', 'run', 'run_news', 'run_item', 'run_listen', 'run_step', 'create_workflow', 'drop_workflow', 'enable_workflow',
     'disable_workflow', 'validate_workflow', 'validate_workflow_json', 'execute_workflow', 'cancel_run',
+    'suspend_run', 'resume_run', 'signal_run', 'retry_run', 'retry_runs', 'wait_for_run', 'wait_for_run_json',
     'channel', 'template', 'create_template', 'drop_template', 'preview_template',
     'notification', 'attachment', 'delivery', 'notify',
     'report', 'report_version', 'report_run', 'create_report', 'drop_report', 'run_report', 'report_text', 'report_html',
@@ -63,7 +64,7 @@ SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'job', 'job_history', 'role_limit', 'worker_trouble', 'worker_trouble_json', 'event', 'trigger', 'ruleset', 'rule', 'rule_stats', 'trigger_stats', 'counted', 'rule_test', 'rule_conflicts', 'rule_conflicts_json', 'task', 'task_runs', 'task_run', 'task_dependency', 'workflow', 'workflow_version',
     'audit', 'rule_audit', 'rule_version', 'backtest_progress',
     'task_backfill', 'task_backfill_progress', 'task_audit',
-    'run', 'run_news', 'run_item', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
+    'run', 'run_news', 'run_item', 'run_listen', 'run_step', 'channel', 'template', 'notification', 'delivery', 'report', 'report_version', 'report_run']) AS o
 UNION ALL
 SELECT 'admin', o FROM pg_catalog.unnest(ARRAY['import_pg_cron', 'import_pg_cron_json']) AS o
 UNION ALL

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::finish::Outcome;
 use crate::spi::statement;
-use crate::{report, rule, task, trigger};
+use crate::{report, rule, task, trigger, workflow};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -40,6 +40,7 @@ fn perform_kind(job: &Job) -> Result<Outcome> {
             (Some(text), Some(params)) => run_sql(text, params),
             _ => Err(unreadable("it needs sql, a text, and params, an array")),
         },
+        "hear" => workflow::listen::perform(job),
         "report" => report::perform(job),
         "rule" => rule::perform(job),
         "task" => task::perform(job),

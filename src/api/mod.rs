@@ -15,6 +15,7 @@ pub mod report;
 pub mod rule;
 pub mod rule_test;
 pub mod rule_version;
+pub mod run_control;
 pub mod task;
 pub mod trigger;
 pub mod webhook;

@@ -81,8 +81,3 @@ sql_function!(automate_execute_workflow, pg_finfo_automate_execute_workflow, |ar
     })
     .map(Answer::Uuid)
 });
-
-sql_function!(automate_cancel_run, pg_finfo_automate_cancel_run, |args| {
-    let user = access::require_owner()?;
-    workflow::cancel(args.uuid(0, "run")?, user).map(Answer::Bool)
-});

@@ -12,6 +12,7 @@ use crate::spi::Own;
 use crate::spi::insert::{Inserter, varlena};
 use crate::trigger::hear;
 use crate::trigger::tell::{self, Teller};
+use crate::workflow::listen;
 use automate_core::json::members;
 use automate_core::rule::reads::{Part, SIDES};
 use pgrx::prelude::*;
@@ -105,6 +106,7 @@ impl Seen<'_> {
         };
         let hearers = hear::hearers(own, &emission)?;
         let followers = tell::followers(own, &self.trigger)?;
+        listen::emitted(own, owner, self.event, ids)?;
         if rules.is_empty() && hearers.is_empty() && followers.is_empty() {
             return Ok(());
         }

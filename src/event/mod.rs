@@ -15,6 +15,7 @@ use crate::rule::{cause, kept};
 use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
 use crate::trigger::{hear, tell};
+use crate::workflow::listen;
 use crate::{access, guc, pg};
 use automate_core::rule::reads::Reads;
 use envelope::Envelope;
@@ -148,6 +149,7 @@ pub fn emit(emission: &Emission) -> Result<Uuid> {
         // What a rule's own action changes is no news to it, also by way of a trigger.
         rules.retain(|one| trigger.is_none() || cause::rule() != Some(one.rule));
         let hearers = hear::hearers(own, emission)?;
+        listen::emitted(own, owner, name, &[id])?;
         if rules.is_empty() && hearers.is_empty() && trigger.is_none() {
             return Ok(id);
         }

@@ -23,10 +23,10 @@ fn instead(feature: Feature) -> Option<&'static str> {
     Some(match feature {
         Feature::Fork
         | Feature::ParallelFor
+        | Feature::Listen
         | Feature::Compensation
         | Feature::Report
         | Feature::TaskTimeout => return None,
-        Feature::Listen => "Poll with wait and call: sql, or start a workflow from a trigger.",
         Feature::RunWorkflow => {
             "Use call: sql with execute_workflow, or put the tasks here with do."
         }

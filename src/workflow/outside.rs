@@ -1,7 +1,7 @@
 //! What others do for a run: the courier, people, events, other runs.
 
 use super::run::Run;
-use super::{report_step, request};
+use super::{listen, report_step, request};
 use crate::error::{Error, Result};
 use crate::queue::claim::to_uuids;
 use crate::spi::Own;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 pub fn issue(own: &Own, run: &Run, command: &Command) -> Result<()> {
     match command {
         Command::Http { .. } => request::send(own, run, command),
+        Command::Listen { step, wants, .. } => listen::open(own, run, step, wants),
         Command::Report { .. } => report_step::start(run, command),
         // What cannot be handed out is refused when the workflow is created.
         _ => Err(Error::Internal("nobody carries out this command".into())),
@@ -26,7 +27,7 @@ pub fn withdraw(own: &Own, run: &Run, step: &str, attempt: u32) -> Result<()> {
             WHERE owner = $1 AND dedupe_key = $2 AND status <> 'running' FOR UPDATE SKIP LOCKED)",
         &[run.owner.into(), key(run.id, step, attempt).into()],
     )?;
-    Ok(())
+    listen::close(own, run.id, step)
 }
 
 /// Drops what is kept for runs that have ended.
@@ -35,7 +36,13 @@ pub fn clear(own: &Own, runs: &[Uuid]) -> Result<()> {
         return Ok(());
     }
     own.run("DELETE FROM automate.run_news WHERE run = ANY ($1)", &[to_uuids(runs).into()])?;
-    own.run("DELETE FROM automate.run_item WHERE run = ANY ($1)", &[to_uuids(runs).into()])?;
+    listen::clear(own, runs)?;
+    // Those of a run that may be tried again are of use.
+    own.run(
+        "DELETE FROM automate.run_item AS i USING automate.run AS r
+         WHERE i.run = ANY ($1) AND r.id = i.run AND r.retry_state IS NULL",
+        &[to_uuids(runs).into()],
+    )?;
     Ok(())
 }
 

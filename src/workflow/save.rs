@@ -52,7 +52,7 @@ fn save_runs(own: &Own, checkpoints: Vec<Checkpoint>) -> Result<HashSet<Uuid>> {
     let (mut statuses, mut states) = (Vec::new(), Vec::new());
     let (mut outputs, mut errors) = (Vec::new(), Vec::new());
     let (mut cancelling, mut heard, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-    let mut todos: Vec<Option<String>> = Vec::new();
+    let (mut todos, mut retries): (Vec<Option<String>>, Vec<Option<String>>) = Default::default();
     for checkpoint in checkpoints {
         ids.push(checkpoint.id);
         revisions.push(checkpoint.revision);
@@ -64,6 +64,7 @@ fn save_runs(own: &Own, checkpoints: Vec<Checkpoint>) -> Result<HashSet<Uuid>> {
         cancelling.push(checkpoint.cancelling);
         heard.push(checkpoint.heard);
         kept.push(checkpoint.kept);
+        retries.push(checkpoint.retry);
         todos.push(checkpoint.todo.map(|steps| json!(steps).to_string()));
     }
     let rows = own.run(
@@ -73,9 +74,10 @@ fn save_runs(own: &Own, checkpoints: Vec<Checkpoint>) -> Result<HashSet<Uuid>> {
              deadline = timestamptz '2000-01-01 00:00:00+00' + d.deadline * interval '1 microsecond',
              cancelling = r.cancelling OR d.cancelling, told = r.told + d.kept, heard = d.heard + d.kept,
              todo = CASE WHEN d.todo IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(d.todo::json)) END,
+             retry_state = d.retry::jsonb,
              finished_at = CASE WHEN d.state IS NULL THEN clock_timestamp() END
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-              AS d(id, revision, status, state, output, error, deadline, cancelling, heard, kept, todo)
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+              AS d(id, revision, status, state, output, error, deadline, cancelling, heard, kept, todo, retry)
          WHERE r.id = d.id AND r.revision = d.revision
          RETURNING r.id, r.told > r.heard",
         &[
@@ -90,6 +92,7 @@ fn save_runs(own: &Own, checkpoints: Vec<Checkpoint>) -> Result<HashSet<Uuid>> {
             heard.into(),
             kept.into(),
             todos.into(),
+            retries.into(),
         ],
     )?;
     if rows.len() != count {
@@ -155,6 +158,8 @@ struct Checkpoint {
     /// Signals that are kept.
     kept: i64,
     todo: Option<Vec<String>>,
+    /// Where it stood, for another try.
+    retry: Option<String>,
 }
 
 impl Checkpoint {
@@ -184,7 +189,9 @@ impl Checkpoint {
         };
         let (deadline_us, cancelling) = (run.deadline_us, run.cancelling);
         if let Some(end) = ended {
-            return Some(Checkpoint { deadline_us, cancelling, heard, kept, ..end });
+            let stood = run.state.as_ref().is_some_and(State::may_retry);
+            let retry = if stood { run.state_text().unwrap_or(None) } else { None };
+            return Some(Checkpoint { deadline_us, cancelling, heard, kept, retry, ..end });
         }
         let status = match run.state.as_ref().map(|state| state.status) {
             Some(Status::Waiting) => "waiting",
@@ -205,6 +212,7 @@ impl Checkpoint {
             heard,
             kept,
             todo,
+            retry: None,
         })
     }
 
@@ -250,6 +258,7 @@ impl Checkpoint {
             heard: 0,
             kept: 0,
             todo: None,
+            retry: None,
         }
     }
 }
@@ -408,6 +417,7 @@ pub fn forget_old(own: &Own, retention_s: i64) -> Result<()> {
                     SELECT id FROM automate.run
                     WHERE finished_at < now() - $1 * interval '1 second' LIMIT 5000)
                 RETURNING id),
+             items AS (DELETE FROM automate.run_item USING old WHERE run_item.run = old.id),
              steps AS (DELETE FROM automate.run_step USING old WHERE run_step.run = old.id)
              SELECT count(*) FROM old",
             &[retention_s.into()],

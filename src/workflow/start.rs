@@ -147,31 +147,6 @@ fn read(rows: &Rows) -> Option<Found> {
     })
 }
 
-/// Asks for the end of a run; false when it has ended. Takes effect with the transaction, and
-/// waits for nothing.
-pub fn cancel(run: Uuid, user: pg_sys::Oid) -> Result<bool> {
-    as_extension(|own| {
-        let rows = own.run(
-            "SELECT owner::oid, finished_at IS NOT NULL, pg_has_role($2, owner, 'USAGE')
-             FROM automate.run WHERE id = $1",
-            &[pgrx::Uuid::from_bytes(*run.as_bytes()).into(), user.into()],
-        )?;
-        let owner = rows.get::<pg_sys::Oid>(0, 1).filter(|_| rows.get(0, 3) == Some(true));
-        let Some(owner) = owner else {
-            return Err(Error::missing(format!("run {run} does not exist"))
-                .with_detail(looked_for("the runs in automate.run", user))
-                .with_hint(
-                    "SELECT id, workflow, status FROM automate.run shows those there are.",
-                ));
-        };
-        if rows.get(0, 2) == Some(true) {
-            return Ok(false);
-        }
-        put_ask(own, run, owner)?;
-        Ok(true)
-    })
-}
-
 /// Asks those of the runs to end that go on and were not asked before.
 pub fn ask_to_cancel(own: &Own, runs: &[Uuid]) -> Result<()> {
     let rows = own.run(

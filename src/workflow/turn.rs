@@ -66,11 +66,11 @@ impl<'a> Play<'a> {
     /// come again that they were taken; and the rows of others that were.
     pub fn signals(self) -> (Vec<Signal>, Vec<Uuid>) {
         let mut taken = self.taken;
-        let (gone, rest): (Vec<Signal>, Vec<Signal>) =
-            self.signals.into_iter().partition(|s| s.used && s.stored && !s.once);
-        taken.extend(gone.into_iter().map(|s| s.id));
-        let new = |s: &Signal| if s.used { s.once } else { !s.stored };
-        (rest.into_iter().filter(new).collect(), taken)
+        // Of what may come again it is kept that it was taken, and of the rest what is not taken.
+        let (kept, gone): (Vec<Signal>, Vec<Signal>) =
+            self.signals.into_iter().partition(|s| s.used == s.once);
+        taken.extend(gone.into_iter().filter(|s| s.stored).map(|s| s.id));
+        (kept.into_iter().filter(|s| s.used || !s.stored).collect(), taken)
     }
 
     /// A run that cannot go on faults, and what it waits for is not wanted any more.
