@@ -86,3 +86,8 @@ sql_function!(automate_cancel_run, pg_finfo_automate_cancel_run, |args| {
     let user = access::require_owner()?;
     workflow::cancel(args.uuid(0, "run")?, user).map(Answer::Bool)
 });
+
+sql_function!(automate_workflow_advice, pg_finfo_automate_workflow_advice, |args| {
+    let (name, since) = (args.text(0, "name")?, args.text(1, "since")?);
+    Ok(Answer::Json(Value::Array(workflow::advise(pg::current_user(), &name, &since)?)))
+});

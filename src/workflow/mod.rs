@@ -6,6 +6,7 @@
 //! effects together with where the runs stand then. What is in memory between two rounds is a
 //! cache: the revision of the row guards every checkpoint.
 
+mod advice;
 mod answer;
 mod cancel;
 mod capability;
@@ -21,6 +22,7 @@ mod save;
 mod start;
 mod steps;
 
+pub use advice::advise;
 pub use check::problems;
 pub use define::{create, drop, set_status};
 pub use round::{Cache, Round, give_up};
