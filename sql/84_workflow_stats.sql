@@ -176,7 +176,7 @@ $$;
 COMMENT ON FUNCTION automate.workflow_step_stats(text, interval) IS
 'A row a step of a workflow (the caller''s own, or else one that it may see) in the runs that were made since so long ago, the longest first. step: JSON Pointer of the task in the definition; the turns of loops and the jumps backwards are one step. waiting: attempts that wait now. p50_ms, p95_ms, p99_ms: how long an attempt took. share: its part of the time of all runs that are over, 0 to 1; a step that holds others has their time too, and many turns side by side may have more than 1. errors: an array of {"code": SQLSTATE, HTTP status or timeout, "count": failures, "wasted": retries that failed in the same way again and again, "mended": how often a retry helped}.';
 
-CREATE FUNCTION automate.workflow_advice_json(name text, since text) RETURNS json
+CREATE FUNCTION automate.workflow_advice_json(name text, since text) RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_workflow_advice';
 COMMENT ON FUNCTION automate.workflow_advice_json(text, text) IS
@@ -190,7 +190,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT a.advice, a.step, a.severity, a.evidence, a.change
-    FROM json_to_recordset(automate.workflow_advice_json($1, $2::text))
+    FROM jsonb_to_recordset(automate.workflow_advice_json($1, $2::text))
          AS a(advice text, step text, severity text, evidence text, change jsonb)
 $$;
 COMMENT ON FUNCTION automate.workflow_advice(text, interval) IS
