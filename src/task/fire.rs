@@ -75,7 +75,7 @@ fn settle_all(own: &Own, due: &[&Task], now: DateTime<Utc>) -> Result<()> {
         match plan(task, now) {
             Ok(Some(settled)) => round.take(task, settled, now)?,
             Ok(None) => disable(own, task.id, "its owner was dropped")?,
-            Err(failure) => give_up(own, task.id, &task.name, &failure)?,
+            Err(error) => give_up(own, task.id, &task.name, &Failure::from(error).text())?,
         }
     }
     round.write(own)
@@ -95,20 +95,13 @@ fn give_up(own: &Own, id: Uuid, name: &str, why: &str) -> Result<()> {
 }
 
 /// What becomes of a task's instants; None when its owner is gone.
-fn plan(task: &Task, now: DateTime<Utc>) -> std::result::Result<Option<Settled>, String> {
-    let planned = step::in_subtransaction(|| -> Result<Option<Settled>> {
-        if pg::role_name(task.owner).is_none() {
-            return Ok(None);
-        }
-        let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
-        let first = task.next_run.unwrap_or(now);
-        Ok(Some(settle(&schedule, first, now, task.misfire, task.valid_until)))
-    });
-    match planned {
-        Ok(Ok(settled)) => Ok(settled),
-        Ok(Err(error)) => Err(Failure::from(error).text()),
-        Err(failure) => Err(failure.text()),
+fn plan(task: &Task, now: DateTime<Utc>) -> Result<Option<Settled>> {
+    if pg::role_name(task.owner).is_none() {
+        return Ok(None);
     }
+    let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
+    let first = task.next_run.unwrap_or(now);
+    Ok(Some(settle(&schedule, first, now, task.misfire, task.valid_until)))
 }
 
 /// What is to be written of the tasks of a chunk.
