@@ -8,15 +8,19 @@
 //! kind into the queue (`news`). What is in memory between two rounds is a cache: the revision of
 //! the row guards every checkpoint.
 
+pub mod alter;
 mod answer;
 mod capability;
 mod check;
+mod cycle;
 mod define;
 mod effect;
 mod failure;
 mod items;
 mod known;
 mod load;
+pub mod migrate;
+mod names;
 mod news;
 mod outside;
 mod request;
@@ -27,9 +31,11 @@ mod start;
 mod step_job;
 mod steps;
 mod turn;
+pub mod uses;
+pub mod versions;
 
-pub use check::problems;
-pub use define::{create, drop, set_status};
+pub use check::{complexity, problems};
+pub use define::{New, create, drop, set_status};
 pub use round::{Cache, Round, give_up, step_done};
 pub use run::Mode;
 pub use save::{fault_quarantined, forget_old};
