@@ -76,19 +76,7 @@ fn store(own: &Own, new: &New, path: &str) -> Result<i32> {
             .with_detail("New runs take the first version, whatever activate says.")
             .with_hint("Leave activate out, and disable the workflow if no run shall start."));
     }
-    // Whoever makes the next version at the same time waits here.
-    let rows = own.run(
-        "SELECT id, version FROM automate.workflow WHERE owner = $1 AND name = $2 FOR UPDATE",
-        &[owner.into(), name.into()],
-    )?;
-    let (Some(id), Some(current)) = (rows.get::<pgrx::Uuid>(0, 1), rows.get::<i32>(0, 2)) else {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
-            format!("workflow \"{name}\" was dropped meanwhile"),
-        )
-        .with_detail("Another session has dropped it since this call began.")
-        .with_hint("Create it again."));
-    };
+    let (id, current) = locked(own, owner, name)?;
     let same: Option<i32> = own.one(
         "SELECT version FROM automate.workflow_version
          WHERE workflow = $1 AND definition = $3::jsonb AND search_path = $4
@@ -118,6 +106,21 @@ fn store(own: &Own, new: &New, path: &str) -> Result<i32> {
         &[id.into(), active.into(), description.into()],
     )?;
     Ok(version)
+}
+
+/// The id and the current version. Whoever makes the next version at the same time waits here.
+fn locked(own: &Own, owner: pg_sys::Oid, name: &str) -> Result<(pgrx::Uuid, i32)> {
+    let rows = own.run(
+        "SELECT id, version FROM automate.workflow WHERE owner = $1 AND name = $2 FOR UPDATE",
+        &[owner.into(), name.into()],
+    )?;
+    if let (Some(id), Some(version)) = (rows.get(0, 1), rows.get(0, 2)) {
+        return Ok((id, version));
+    }
+    let code = PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE;
+    Err(Error::refused(code, format!("workflow \"{name}\" was dropped meanwhile"))
+        .with_detail("Another session has dropped it since this call began.")
+        .with_hint("Create it again."))
 }
 
 /// Lets a workflow start runs (`active`) or not (`disabled`).

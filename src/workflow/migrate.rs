@@ -84,21 +84,25 @@ fn unreadable(run: Uuid, why: &str) -> Error {
         .with_hint("Cancel it with automate.cancel_run.")
 }
 
-/// Takes the right to the run's turn until the end of the transaction.
+/// Takes the right to the run's turn until the end of the transaction. The row of the run comes
+/// first: whoever puts down news for the run waits for that, and finds the job free afterwards.
 fn lock(own: &Own, run: Uuid) -> Result<()> {
-    let locked: Option<bool> = own.one(
+    for sql in [
+        "SELECT true FROM automate.run WHERE id = $1 FOR UPDATE SKIP LOCKED",
         "SELECT true FROM automate.job WHERE id = $1 FOR UPDATE SKIP LOCKED",
-        &[key(run).into()],
-    )?;
-    if locked.is_some() {
-        return Ok(());
+    ] {
+        if own.one::<bool>(sql, &[key(run).into()])?.is_none() {
+            return Err(busy(run));
+        }
     }
-    Err(Error::refused(
-        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        format!("run {run} is in the middle of a step"),
-    )
-    .with_detail("A session goes on with it just now.")
-    .with_hint("Suspend the run first, or try again in a moment."))
+    Ok(())
+}
+
+fn busy(run: Uuid) -> Error {
+    let code = PgSqlErrorCode::ERRCODE_OBJECT_IN_USE;
+    Error::refused(code, format!("run {run} is in the middle of a step"))
+        .with_detail("A session goes on with it just now.")
+        .with_hint("Suspend the run first, or try again in a moment.")
 }
 
 fn target(own: &Own, run: &Run, version: i32) -> Result<Known> {
