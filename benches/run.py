@@ -33,6 +33,7 @@ from support.http import HttpServer  # noqa: E402
 from support.polling import poll  # noqa: E402
 from support.smtp import SmtpServer  # noqa: E402
 from tasks import tasks  # noqa: E402
+from workflows import workflows  # noqa: E402
 
 Connection = psycopg.Connection[Any]
 SETTINGS: dict[str, object] = {"automate.network_allow": "127.0.0.1", "automate.max_executors": 1}
@@ -126,22 +127,6 @@ def jobs(bench: Bench) -> None:
     bench.sql.execute("SELECT automate.resume()")
     bench.until(f"SELECT count(*) >= {count} FROM sink")
     bench.rate("SQL jobs, one executor", count, time.monotonic() - began, ">= 50,000 /s")
-
-
-def workflows(bench: Bench) -> None:
-    """One-step workflows, and runs of ten SQL steps in sequence."""
-    step = '{"call": "sql", "with": {"query": "SELECT 1"}}'
-    for steps, runs, target in ((1, 20_000, ">= 5,000 /s"), (10, 5_000, ">= 10,000 steps/s")):
-        name = f"steps-{steps}"
-        listed = ", ".join(f'{{"s{i}": {step}}}' for i in range(steps))
-        bench.sql.execute("SELECT automate.create_workflow(%s, %s::jsonb)", [name, f'{{"do": [{listed}]}}'])
-        began = time.monotonic()
-        bench.sql.execute(
-            "SELECT count(automate.execute_workflow(%s)) FROM generate_series(1, %s)", [name, runs]
-        )
-        left = "status NOT IN ('completed', 'faulted', 'cancelled')"
-        bench.until(f"SELECT NOT EXISTS (SELECT FROM automate.run WHERE workflow = '{name}' AND {left})")
-        bench.rate(f"workflow steps, {steps} a run", runs * steps, time.monotonic() - began, target)
 
 
 def bulk(bench: Bench) -> None:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, and says nothing when nothing is: scripts/setup.sh [--bench] [--cron] [--cargo-pgrx]
 #
-#   --bench       also nginx, the web server of the benchmarks, and pg_cron, which they measure beside us
+#   --bench       also nginx, the web server of the benchmarks, and what they measure beside us: pg_cron,
+#                 and absurd and DBOS in a Python environment of their own
 #   --cron        also pg_cron, whose jobs a test takes over
 #   --cargo-pgrx  also cargo-pgrx, for `cargo pgrx run` and the like; the build does without it
 #
@@ -85,6 +86,15 @@ if [ "$(cat "$VENV/stamp" 2>/dev/null)" != "$stamp" ]; then
   python3 -m venv --clear "$VENV"
   "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$ROOT/tests/requirements.txt" >&2
   printf '%s\n' "$stamp" >"$VENV/stamp"
+fi
+
+peers=$PG_AUTOMATE_CACHE/peers
+if $bench && [ ! -e "$peers/stamp" ]; then
+  say "installing the peers that the benchmarks measure in $peers"
+  python3 -m venv --clear "$peers"
+  "$peers/bin/pip" install --quiet --disable-pip-version-check \
+    absurd-sdk==0.5.1 absurdctl==0.5.1 dbos==3.4.0 'psycopg[binary]' >&2
+  touch "$peers/stamp"
 fi
 
 if $cargo_pgrx; then

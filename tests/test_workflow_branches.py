@@ -166,3 +166,54 @@ def test_an_open_transaction_that_cancels_holds_up_nobody(db: Database) -> None:
     other.commit()
     no_jobs(db)
     assert names(db) == ["after"]
+
+
+def test_a_step_waits_for_a_report(db: Database) -> None:
+    db.execute(
+        """SELECT automate.create_report('r', '{"title": "R", "params": {"n": {"type": "int"}},
+            "datasets": {"d": {"sql": "SELECT generate_series(1, $n) AS n"}}, "layout": [{"table": {"data": "d"}}]}')"""
+    )
+    report = {"call": "report", "with": {"name": "r", "format": "csv", "params": {"n": "${ .n }"}}}
+    text = sql("SELECT convert_from(automate.report_file($1::uuid, 'csv'), 'utf8') AS t", "${ .report_run }", result="scalar")
+    create(db, "w", {"make": report}, {"read": text})
+    status, output, error = end(db, start(db, "w", {"n": 3}))
+    assert (status, error) == ("completed", None)
+    assert output.split() == ['"n"', "1", "2", "3"]
+    status, _, error = end(db, start(db, "w", {"n": "none"}))
+    assert (status, error["instance"]) == ("faulted", "/do/0/make")
+    no_jobs(db)
+
+
+def test_many_sessions_and_one_join(db: Database) -> None:
+    """Steps of one run end at the same time in several sessions, again and again."""
+    db.execute(LEDGER)
+    step = "WITH i AS (INSERT INTO ledger (who) VALUES ($1)) SELECT pg_sleep(random() * 0.02)"
+    create(db, "f", fork(*[sql(f"{step} -- {i}", f"b{i}", result="none") for i in range(8)]), put("after"))
+    runs = [start(db, "f") for _ in range(25)]
+    for run in runs:
+        assert end(db, run, 60)[0] == "completed"
+    assert db.one("SELECT count(*) FROM ledger") == 25 * 9
+    assert db.rows("SELECT who, count(*) FROM ledger GROUP BY who HAVING count(*) <> 25") == []
+    no_jobs(db)
+
+
+def test_cancel_against_complete(db: Database) -> None:
+    """A run that is cancelled while it ends does one or the other, and nothing by half."""
+    db.execute(LEDGER)
+    create(db, "f", fork(*[sql("WITH i AS (INSERT INTO ledger (who) VALUES ($1)) SELECT pg_sleep(0.005)",
+                               "${ $workflow.id }", result="none") for _ in range(3)]))
+    runs = []
+    for _ in range(40):
+        runs.append(start(db, "f"))
+        db.execute("SELECT automate.cancel_run(%s)", [runs[-2 if len(runs) > 1 else -1]])
+    for run in runs:
+        assert end(db, run, 60)[0] in ("completed", "cancelled")
+    no_jobs(db)
+    # A step is in the ledger if and only if the run's record says that it was done.
+    assert db.rows(
+        "SELECT s.run, count(*) FROM automate.run_step AS s WHERE name LIKE 'b%%' AND status = 'completed' GROUP BY 1"
+        " EXCEPT SELECT who::uuid, count(*) FROM ledger GROUP BY 1") == []
+    assert db.rows(
+        "SELECT who::uuid, count(*) FROM ledger GROUP BY 1 EXCEPT SELECT s.run, count(*) FROM automate.run_step AS s"
+        " WHERE name LIKE 'b%%' AND status = 'completed' GROUP BY 1") == []
+    assert {row[0] for row in db.rows("SELECT DISTINCT status FROM automate.run")} <= {"completed", "cancelled"}

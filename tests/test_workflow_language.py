@@ -20,7 +20,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"do": [{"a": {"run": {"workflow": {"name": "w"}}}}]}, "/do/0/a/run", "execute_workflow"),
     ({"do": [{"a": {"run": {"shell": {"command": "ls"}}}}]}, "/do/0/a/run/shell", "function"),
     ({"do": [{"a": {"call": "grpc", "with": {}}}]}, "/do/0/a/call", "http"),
-    ({"do": [{"a": {"call": "report", "with": {"name": "r"}}}]}, "/do/0/a/call", "run_report"),
     ({"do": [{"a": {"call": "approval", "with": {"role": "r", "subject": "s"}}}]}, "/do/0/a/call", "notify"),
     ({"do": [{"a": SQL}], "schedule": {"cron": "0 3 * * *"}}, "/schedule", "schedule_task"),
     ({"do": [{"a": SQL}], "use": {"secrets": ["s"]}}, "/use/secrets", "header"),

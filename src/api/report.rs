@@ -28,6 +28,7 @@ sql_function!(automate_run_report, pg_finfo_automate_run_report, |args| {
         formats: args.opt_texts(2, "formats")?.as_deref(),
         deliver: None,
         source: None,
+        asker: None,
     })?;
     Ok(Answer::Uuid(id))
 });

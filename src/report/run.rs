@@ -9,7 +9,7 @@ use crate::queue::finish::{Outcome, may_retry};
 use crate::queue::{Job, Lane, NewJob};
 use crate::spi::{Own, as_extension, step};
 use crate::task::away;
-use crate::{access, pg};
+use crate::{access, pg, workflow};
 use automate_core::report::{Definition, Format, OnEmpty, render};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -30,6 +30,8 @@ pub struct Start<'a> {
     /// `{"template": ..., "recipients": [...]}`: where the files go once they are rendered.
     pub deliver: Option<&'a Value>,
     pub source: Option<&'a str>,
+    /// `{"run": ..., "step": ...}`: the step of a workflow's run that waits for its end.
+    pub asker: Option<&'a Value>,
 }
 
 /// Queues a run of a report in the current transaction; returns its id. It runs in a session of
@@ -51,7 +53,10 @@ pub fn start(start: &Start) -> Result<Uuid> {
     };
     let formats: Vec<&str> = formats.into_iter().map(Format::name).collect();
     let id = Uuid::now_v7();
-    let payload = json!({ "run": id });
+    let mut payload = json!({ "run": id });
+    if let Some(asker) = start.asker {
+        payload["asker"] = asker.clone();
+    }
     as_extension(|own| {
         let job = NewJob {
             source: start.source,
@@ -117,7 +122,14 @@ pub fn perform(job: &Job) -> Result<Outcome> {
     });
     match done {
         Ok(rows) => {
-            as_extension(|own| away::ended(own, &[id]))?;
+            as_extension(|own| {
+                workflow::report_ended(
+                    own,
+                    &job.payload,
+                    Ok(json!({ "report_run": id, "rows": rows })),
+                )?;
+                away::ended(own, &[id])
+            })?;
             Ok(Outcome::Succeeded(json!({ "report_run": id, "rows": rows })))
         }
         Err(failure) => {
@@ -128,7 +140,11 @@ pub fn perform(job: &Job) -> Result<Outcome> {
                             finished_at = clock_timestamp() WHERE id = $1",
                     &[uuid(id).into(), failure.text().into(), instant(started_us)?.into()],
                 )?;
-                if may_retry(job, &failure) { Ok(()) } else { away::ended(own, &[id]) }
+                if may_retry(job, &failure) {
+                    return Ok(());
+                }
+                workflow::report_ended(own, &job.payload, Err(&failure))?;
+                away::ended(own, &[id])
             })?;
             Ok(Outcome::Failed(failure))
         }

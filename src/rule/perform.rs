@@ -283,7 +283,15 @@ fn act(action: &Rendered, source: &str, key: &str) -> Result<()> {
         }
         Rendered::Report { name, params } => {
             let (formats, deliver, source) = (None, None, Some(source));
-            report::start(&report::Start { owner, name, params, formats, deliver, source })?;
+            report::start(&report::Start {
+                owner,
+                name,
+                params,
+                formats,
+                deliver,
+                source,
+                asker: None,
+            })?;
         }
         Rendered::Task { name } => {
             steer::execute(name)?;

@@ -115,6 +115,7 @@ fn start_report(job: &Job, owner: pg_sys::Oid, name: &str, args: &Value) -> Resu
         formats: formats.as_deref(),
         deliver: deliver.as_ref(),
         source: job.source.as_deref(),
+        asker: None,
     })
 }
 

@@ -21,6 +21,9 @@ const BATCH_US: i64 = 5_000;
 /// Jobs set aside to run alone are claimed anew after this time: a more urgent one may have come.
 const STALE_US: i64 = 20_000;
 
+/// Runs that went on are taken up again without a look at the queue for this long.
+const CHAIN_US: i64 = 5_000;
+
 /// The state of an executor.
 struct Executor {
     me: Process,
@@ -32,6 +35,10 @@ struct Executor {
     alone: VecDeque<Uuid>,
     /// The runs of the last round, whose next steps come in the next.
     runs: workflow::Cache,
+    /// Runs whose next steps come next, if nothing else was to be done when the queue was last
+    /// looked at, and since when.
+    chain: Vec<Uuid>,
+    chain_since: i64,
     /// Batches so far: runs go first in every other one.
     batches: u64,
     /// When the batch that named them ended.
@@ -69,7 +76,10 @@ pub extern "C-unwind" fn automate_executor_main(index: pg_sys::Datum) {
     inflight.belongs_to(me.index);
     interrupt::listen(&me);
     let (alone, runs) = (VecDeque::new(), workflow::Cache::default());
-    Executor { me, role, inflight, batch: 8, alone, alone_since: 0, runs, batches: 0 }.work()
+    let chain = Vec::new();
+    let (alone_since, chain_since, batches) = (0, 0, 0);
+    Executor { me, role, inflight, batch: 8, alone, alone_since, runs, chain, chain_since, batches }
+        .work()
 }
 
 impl Executor {
@@ -156,12 +166,7 @@ impl Executor {
         if !self.me.extension_is_ours() || !access::can_log_in(self.role) {
             process::leave();
         }
-        let limit = self.batch;
-        let mut jobs = as_extension(|own| {
-            own.plan_for_queue();
-            claim::claim(own, self.role, limit)
-        })
-        .unwrap_or_else(|e| e.raise());
+        let mut jobs = self.claim().unwrap_or_else(|e| e.raise());
         jobs.retain(|job| !is_doomed(job.id));
         batch.claimed.extend(jobs.iter().map(|j| j.id));
         if jobs.is_empty() {
@@ -184,6 +189,25 @@ impl Executor {
             self.run_round(round.as_mut(), batch);
         }
         self.close(round, finished, &mut batch.alone);
+        if (batch.claimed.len() as i64) < self.batch && !batch.full && batch.alone.is_empty() {
+            self.chain = self.runs.ready();
+        }
+    }
+
+    /// The next jobs: runs that go on at once, or else what the queue has.
+    fn claim(&mut self) -> Result<Vec<Job>, Error> {
+        let (chain, limit) = (std::mem::take(&mut self.chain), self.batch);
+        as_extension(|own| {
+            own.plan_for_queue();
+            if !chain.is_empty() && pg::now() - self.chain_since < CHAIN_US {
+                let jobs = claim::claim_these(own, &chain)?;
+                if !jobs.is_empty() {
+                    return Ok(jobs);
+                }
+            }
+            self.chain_since = pg::now();
+            claim::claim(own, self.role, limit)
+        })
     }
 
     /// Loads the runs of claimed jobs.

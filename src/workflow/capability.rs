@@ -21,14 +21,15 @@ pub fn refused(definition: &Definition) -> Vec<Problem> {
 /// None: it is carried out.
 fn instead(feature: Feature) -> Option<&'static str> {
     Some(match feature {
-        Feature::Fork | Feature::ParallelFor | Feature::Compensation | Feature::TaskTimeout => {
-            return None;
-        }
+        Feature::Fork
+        | Feature::ParallelFor
+        | Feature::Compensation
+        | Feature::Report
+        | Feature::TaskTimeout => return None,
         Feature::Listen => "Poll with wait and call: sql, or start a workflow from a trigger.",
         Feature::RunWorkflow => {
             "Use call: sql with execute_workflow, or put the tasks here with do."
         }
-        Feature::Report => "Use call: sql with run_report.",
         Feature::Approval => "Use call: notify, and poll for the answer with call: sql and wait.",
         Feature::Schedule => "Use schedule_task.",
         Feature::Authentication => "Send an Authorization header.",

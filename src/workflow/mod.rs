@@ -23,6 +23,7 @@ pub mod migrate;
 mod names;
 mod news;
 mod outside;
+mod report_step;
 mod request;
 mod round;
 mod run;
@@ -36,6 +37,7 @@ pub mod versions;
 
 pub use check::{complexity, problems};
 pub use define::{New, create, drop, set_status};
+pub use report_step::ended as report_ended;
 pub use round::{Cache, Round, give_up, step_done};
 pub use run::Mode;
 pub use save::{fault_quarantined, forget_old};

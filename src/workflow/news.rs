@@ -58,6 +58,11 @@ pub fn tell(own: &Own, run: Uuid, owner: pg_sys::Oid, news: &Value) -> Result<()
     Ok(())
 }
 
+/// An event as news.
+pub fn of_event(event: &Event) -> Value {
+    serde_json::to_value(event).unwrap_or_default()
+}
+
 /// The news in the payload of a run's job, if there is one that can be read.
 pub fn of_job(job: &Job) -> Option<News> {
     let payload = &job.payload;

@@ -1,7 +1,7 @@
 //! What others do for a run: the courier, people, events, other runs.
 
-use super::request;
 use super::run::Run;
+use super::{report_step, request};
 use crate::error::{Error, Result};
 use crate::queue::claim::to_uuids;
 use crate::spi::Own;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 pub fn issue(own: &Own, run: &Run, command: &Command) -> Result<()> {
     match command {
         Command::Http { .. } => request::send(own, run, command),
+        Command::Report { .. } => report_step::start(run, command),
         // What cannot be handed out is refused when the workflow is created.
         _ => Err(Error::Internal("nobody carries out this command".into())),
     }

@@ -19,6 +19,11 @@ use uuid::Uuid;
 pub struct Cache(HashMap<Uuid, Run>);
 
 impl Cache {
+    /// The runs that stand before a step of their own.
+    pub fn ready(&self) -> Vec<Uuid> {
+        self.0.values().filter(|run| run.is_ready()).map(|run| run.id).collect()
+    }
+
     /// After an error: nothing is known any more.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -244,7 +249,7 @@ fn claim_asleep(own: &Own, runs: &[Uuid]) -> Result<Vec<(Job, bool)>> {
 /// transaction that did the step, with its job locked.
 pub fn step_done(job: Job, event: &Event) -> Result<Vec<Finished>> {
     let mut teller = job;
-    teller.payload["news"] = step_job::news(event);
+    teller.payload["news"] = news::of_event(event);
     take_alone(teller, Mode::Shared, None)
 }
 

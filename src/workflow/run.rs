@@ -110,6 +110,11 @@ impl Run {
         Turn { stand, rows, moved, unheard, taken }
     }
 
+    /// Whether it has a step of its own to do, as far as this session knows.
+    pub(super) fn is_ready(&self) -> bool {
+        self.todo.as_ref().is_some_and(|todo| !todo.is_empty())
+    }
+
     /// What wakes and events of this run say about their cause.
     pub fn source(&self) -> String {
         format!("workflow:{}", self.runtime.workflow)

@@ -382,17 +382,18 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
            AND NOT EXISTS (SELECT FROM automate.job AS j WHERE j.id = r.id)",
         &[to_uuids(jobs).into(), error.clone().into()],
     )?;
-    // A step that had a job of its own fails.
+    // So does a step that had a job of its own, or that waits for a report.
     own.run(
         "INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
          SELECT gen_random_uuid(), 'run', r.owner, 's',
-                json_build_object('run', r.id, 'news', json_build_object(
-                    'kind', 'failed', 'step', h.retry #>> '{payload,do}', 'error', $2::json)),
+                json_build_object('run', r.id, 'news', json_build_object('kind', 'failed', 'error', $2::json,
+                    'step', coalesce(h.retry #>> '{payload,do}', h.retry #>> '{payload,asker,step}'))),
                 'workflow:' || r.workflow, now(), 'ready'
          FROM automate.job_history AS h
-         JOIN automate.run AS r ON r.id::text = h.retry #>> '{payload,run}' AND r.finished_at IS NULL
-         WHERE h.id = ANY ($1) AND h.kind = 'run' AND h.status = 'quarantined'
-           AND h.retry #>> '{payload,do}' IS NOT NULL",
+         JOIN automate.run AS r ON r.finished_at IS NULL AND r.id = (CASE
+                WHEN h.retry #>> '{payload,do}' IS NOT NULL THEN h.retry #>> '{payload,run}'
+                ELSE h.retry #>> '{payload,asker,run}' END)::uuid
+         WHERE h.id = ANY ($1) AND h.status = 'quarantined'",
         &[to_uuids(jobs).into(), error.into()],
     )?;
     away::ended(own, jobs)

@@ -15,7 +15,7 @@ use crate::queue::{Job, Lane, NewJob};
 use crate::spi::{Own, as_extension};
 use automate_core::workflow::{Command, Event, pending_command};
 use pgrx::Uuid as PgUuid;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::HashMap;
 
 /// What became of the job of a step.
@@ -106,9 +106,4 @@ fn claim_row(own: &Own, run: &Run, command: &Command) -> Result<()> {
     Err(Error::refused(code, "the step was withdrawn while it was done")
         .with_detail("Another branch of the run has failed, or its time is over.")
         .with_hint("Nothing of the step has been done."))
-}
-
-/// As news of the run.
-pub fn news(event: &Event) -> Value {
-    serde_json::to_value(event).unwrap_or_default()
 }
