@@ -70,7 +70,7 @@ AS $$
          AS d(workflow text, version integer, kind text, object text, missing boolean)
 $$;
 COMMENT ON FUNCTION automate.workflow_dependencies(text) IS
-'What a workflow uses in the versions that new runs take; without name, all workflows of the caller and of roles whose privileges it has. kind: table (also views, and the tables below them) and function, as its statements are read by its owner now; statement (one that cannot be read, with the reason), template, channel, report, workflow, role, secret, listens and emits (types of events), host (of requests). missing: it is not there, or its owner may not use it.';
+'What a workflow uses in the versions that new runs take; without name, all workflows of the caller and of roles whose privileges it has. kind: table (also views, and the tables below them) and function, as its statements are read by its owner now; statement (one that cannot be read, with the reason), template, channel, report, workflow, role, secret, listens and emits (types of events), host (of requests). missing: its owner would not find it. Rights that are lost on tables and functions are told by automate.workflow_problems.';
 
 CREATE FUNCTION automate.workflow_versions_json(name text) RETURNS jsonb
 LANGUAGE c STABLE PARALLEL UNSAFE

@@ -285,6 +285,57 @@ def test_alter_workflow(db: Database) -> None:
         db.execute("SELECT automate.alter_workflow('w', 'x')")
 
 
+def test_a_busy_run_changes_its_version_again_and_again_and_does_each_step_once(db: Database) -> None:
+    db.execute("CREATE TABLE ledger (n int)")
+    db.execute("CREATE SEQUENCE turns")
+    each = {"q": sql("INSERT INTO ledger VALUES ($1)", "${ $n }")}
+    # Slow enough that a turn does not do all of them.
+    pause = {"p": sql("SELECT pg_sleep(0.002), nextval('turns')")}
+    loop = {"l": {"for": {"each": "n", "in": "[range(400)]"}, "do": [each, pause]}}
+    create(db, "w", [loop])
+    create(db, "w", [{"new": {"set": {}}}, loop], activate=False)
+    run = start(db, "w")
+    changes, version = 0, 1
+    seen = "SELECT revision FROM automate.run WHERE id = %s"
+    while db.one("SELECT finished_at IS NULL FROM automate.run WHERE id = %s", [run]):
+        try:
+            migrate(db, run, 3 - version, False)
+            changes, version = changes + 1, 3 - version
+            db.wait_until("SELECT finished_at IS NOT NULL OR revision > %s FROM automate.run WHERE id = %s", [db.one(seen, [run]), run])
+        except errors.ObjectNotInPrerequisiteState as refused:
+            assert "has ended" in str(refused)
+        except (errors.ObjectInUse, errors.SerializationFailure):
+            pass
+    assert end(db, run)[0] == "completed"
+    assert changes > 0
+    assert db.rows("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM ledger") == [(400, 400, 0, 399)]
+    assert db.one("SELECT version FROM automate.run WHERE id = %s", [run]) == version
+    no_jobs(db)
+
+
+def test_names_of_others_on_the_path_mislead_nobody(db: Database, role: Callable[..., str]) -> None:
+    user = role("ann")
+    db.execute("CREATE SCHEMA evil")
+    db.execute(f"GRANT ALL ON SCHEMA evil TO {user}")
+    with db.connect(user) as session:
+        session.execute("SET search_path = evil, pg_catalog")
+        for sketch in ["jsonb_to_recordset(jsonb) RETURNS SETOF record", "pg_has_role(oid, regrole, text) RETURNS boolean",
+                       "hashtextextended(text, bigint) RETURNS bigint"]:
+            session.execute(f"CREATE FUNCTION evil.{sketch} LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $x$misled$x$; END'")
+        document = json.dumps({"do": [{"w": ASLEEP}]})
+        session.execute("SELECT automate.create_workflow('w', %s::jsonb)", [document])
+        session.execute("SELECT automate.create_workflow('w', %s::jsonb, activate => false)",
+                        [json.dumps({"do": [{"w": ASLEEP}, {"x": {"set": {}}}]})])
+        session.execute("SELECT automate.activate_version('w', 2, 0.5)")
+        run = session.execute("SELECT automate.execute_workflow('w', version => 1)").fetchone()[0]
+        waiting(db, str(run))
+        for call in ["workflow_versions('w')", "workflow_diff('w', 1, 2)", "workflow_complexity('w')",
+                     f"migrate_run('{run}', 2)"]:
+            assert session.execute(f"SELECT * FROM automate.{call}").fetchall(), call
+        for call in ["workflow_problems('w')", "workflow_dependencies('w')"]:
+            assert session.execute(f"SELECT * FROM automate.{call}").fetchall() == [], call
+
+
 def test_the_examples_of_the_document_run(db: Database, role: Callable[..., str]) -> None:
     text = (ROOT / "docs" / "workflow-versions.md").read_text()
     examples = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)

@@ -7,6 +7,7 @@ use super::run::Run;
 use crate::error::{Error, Result};
 use crate::noun::{WORKFLOW, looked_for};
 use crate::spi::{Own, as_extension};
+use crate::wake;
 use automate_core::problem::Problem;
 use automate_core::workflow::{
     Awaits, Command, Migrated, Moved, migrate as map_state, pending_commands,
@@ -184,6 +185,8 @@ fn save(
     run.known = Rc::new(known);
     run.runtime.version = version;
     write(own, run, version, &steps)?;
+    // Whoever came for the run meanwhile has found it locked, and looks again.
+    wake::arm_role(run.owner);
     for (from, to) in loops.iter().filter(|(from, to)| from != to) {
         own.run(
             "UPDATE automate.run_item SET step = $3 WHERE run = $1 AND step = $2",
