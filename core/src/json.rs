@@ -1,4 +1,6 @@
-//! Limits on JSON from outside: checked on the text, before a tree is built.
+//! Limits on JSON from outside, checked on the text before a tree is built; and patches.
+
+use serde_json::{Map, Value};
 
 /// Why a JSON text is refused before it is parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,26 @@ pub fn members(text: &str) -> Option<Vec<(String, &str)>> {
         Some((name, inside[colon + 1..end].trim()))
     };
     found.into_iter().map(member).collect()
+}
+
+/// Merges a patch into a value as RFC 7396 has it: members of objects are replaced one by one, and
+/// null removes one.
+pub fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(members) = target else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            members.shift_remove(name);
+        } else {
+            merge_patch(members.entry(name.clone()).or_insert(Value::Null), change);
+        }
+    }
 }
 
 #[cfg(test)]

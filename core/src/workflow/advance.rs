@@ -9,6 +9,7 @@ mod joins;
 mod listen;
 mod lists;
 mod pages;
+mod retry;
 mod saga;
 mod size;
 mod timers;
@@ -17,8 +18,9 @@ use super::command::{Advanced, Command, Ignored, StepRecord};
 use super::definition::{Definition, Kind, Task};
 use super::event::Event;
 use super::scope::{Place, Scope};
-use super::state::{Branch, Frame, State, Status, WaitsFor};
+use super::state::{Branch, Frame, Frozen, State, Status, WaitsFor};
 use super::{Runtime, WorkflowError};
+pub use retry::NoRetry;
 use serde_json::Value;
 
 /// What the run does next, in answer to `event`; `now` is RFC 3339.
@@ -99,6 +101,8 @@ struct Run<'a> {
     commands: Vec<Command>,
     records: Vec<StepRecord>,
     ignored: Option<Ignored>,
+    /// Where the run stood when the error that is on its way out came.
+    frozen: Option<Box<Frozen>>,
 }
 
 /// What a task's run needs on its way to its end.
@@ -113,7 +117,18 @@ impl<'a> Run<'a> {
     fn new(definition: &'a Definition, runtime: &'a Runtime, state: State, now: &'a str) -> Self {
         let now_ms = millis(now);
         let (commands, records) = (Vec::new(), Vec::new());
-        Run { definition, runtime, now, now_ms, state, here: 0, commands, records, ignored: None }
+        Run {
+            definition,
+            runtime,
+            now,
+            now_ms,
+            state,
+            here: 0,
+            commands,
+            records,
+            ignored: None,
+            frozen: None,
+        }
     }
 
     /// Lets the run take an event.

@@ -40,7 +40,7 @@ mod strategy;
 mod tests;
 mod unreached;
 
-pub use advance::{advance, pending_command, pending_commands};
+pub use advance::{NoRetry, advance, pending_command, pending_commands};
 pub use command::{
     Advanced, Authentication, Command, Expect, HttpOutput, Ignored, ResultShape, SecretRef,
     StepRecord, Text, Wanted,

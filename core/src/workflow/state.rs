@@ -32,6 +32,9 @@ pub struct State {
     /// What happened while the run was suspended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) parked: Vec<Event>,
+    /// Where the run stood when it ended without success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frozen: Option<Box<Frozen>>,
 }
 
 /// Every form a stored state has had.
@@ -56,6 +59,8 @@ struct Stored {
     suspended: bool,
     #[serde(default)]
     parked: Vec<Event>,
+    #[serde(default)]
+    frozen: Option<Box<Frozen>>,
     /// Before there were branches: the only one's.
     #[serde(default)]
     frames: Vec<Frame>,
@@ -89,6 +94,7 @@ impl From<Stored> for State {
             undo: s.undo,
             suspended: s.suspended,
             parked: s.parked,
+            frozen: s.frozen,
         }
     }
 }
@@ -106,6 +112,7 @@ impl State {
             undo: None,
             suspended: false,
             parked: Vec::new(),
+            frozen: None,
         }
     }
 
@@ -225,6 +232,9 @@ pub(super) struct Branch {
     /// Something outside may start its steps again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retried: bool,
+    /// The input of the step that it begins anew, as the step had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Value>,
 }
 
 /// An open task list.
@@ -418,6 +428,19 @@ pub(super) struct Done {
     pub output: Value,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vars: Vec<Value>,
+}
+
+/// Where a run stood when it ended without success, so that it can be tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Frozen {
+    pub branches: Vec<Branch>,
+    pub context: Value,
+    pub executed: u64,
+    /// The branch whose step failed, and the input of that step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<(u64, Value)>,
+    /// When that was, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// A run on its way back.

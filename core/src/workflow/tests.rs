@@ -9,6 +9,7 @@ mod listen;
 mod migrate;
 mod problems;
 mod random;
+mod retry;
 mod saga;
 mod steps;
 mod stored;

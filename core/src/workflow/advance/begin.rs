@@ -55,9 +55,13 @@ impl<'a> Run<'a> {
         let step = step_id(task, &branch.suffix, &branch.frames);
         let (attempt, began_ms) = (self.attempt(), self.now_ms);
         let doing = Doing { task, step, attempt, began_ms };
-        let (runs, input) = match self.prepare(&doing, &raw) {
-            Ok((runs, input)) => (runs, input.unwrap_or(raw)),
-            Err(error) => return Err(self.failed(&doing, raw, error)),
+        let (runs, input) = match self.branch_mut().resume.take() {
+            // It has begun before, with this input.
+            Some(input) => (true, input),
+            None => match self.prepare(&doing, &raw) {
+                Ok((runs, input)) => (runs, input.unwrap_or(raw)),
+                Err(error) => return Err(self.failed(&doing, raw, error)),
+            },
         };
         if !runs {
             self.record(&doing, "skipped", input.clone(), None, None);

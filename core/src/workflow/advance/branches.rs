@@ -40,6 +40,7 @@ impl<'a> Run<'a> {
             timer: None,
             spins,
             retried,
+            resume: None,
         };
         self.state.next_branch += 1;
         self.state.branches.push(branch);

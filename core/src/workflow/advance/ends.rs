@@ -55,8 +55,10 @@ impl<'a> Run<'a> {
             let error = undo.error.clone().unwrap_or(error);
             return self.give_up_undoing(Some(error));
         }
+        self.freeze(false);
         self.close_all();
         if self.state.saga.is_empty() {
+            self.state.frozen = self.frozen.take();
             return self.end(Status::Faulted, Command::Fault { error });
         }
         self.state.undo = Some(Undo { error: Some(error), ..Undo::default() });
@@ -82,8 +84,10 @@ impl<'a> Run<'a> {
             return;
         }
         self.state.suspended = false;
+        self.freeze(false);
         self.close_all();
         if !compensate || self.state.saga.is_empty() {
+            self.state.frozen = self.frozen.take();
             return self.end(Status::Cancelled, Command::Cancel);
         }
         self.state.undo = Some(Undo::default());

@@ -10,6 +10,7 @@ use serde_json::Value;
 impl<'a> Run<'a> {
     /// Looks for a catch clause that takes the error, from the inside out; else the branch fails.
     pub(super) fn raise(&mut self, error: WorkflowError) {
+        self.freeze(true);
         let mut error = error;
         while let Some(frame) = self.branch().frames.last() {
             if let Some(task) = self.owner(frame)
@@ -17,7 +18,10 @@ impl<'a> Run<'a> {
                 && frame.caught.is_none()
             {
                 match self.handle(task, clause, &error) {
-                    Ok(true) => return,
+                    Ok(true) => {
+                        self.frozen = None;
+                        return;
+                    }
                     Ok(false) => {}
                     Err(other) => error = other,
                 }
