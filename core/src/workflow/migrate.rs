@@ -59,7 +59,11 @@ pub fn migrate(
     moved.branches.iter_mut().for_each(|branch| way.branch(branch));
     moved.saga.iter_mut().for_each(|done| way.done(done));
     moved.parked.iter_mut().for_each(|event| way.event(event));
-    way.forks(state, &mut moved);
+    way.forks(&state.branches, &mut moved.branches);
+    if let (Some(before), Some(frozen)) = (&state.frozen, &mut moved.frozen) {
+        frozen.branches.iter_mut().for_each(|branch| way.branch(branch));
+        way.forks(&before.branches, &mut frozen.branches);
+    }
     let loops = way.loops(state);
     match way.problems.is_empty() {
         true => Ok(Migrated { state: moved, steps, loops }),
@@ -225,8 +229,8 @@ impl<'a> Way<'a> {
     }
 
     /// The branches of a fork, and their outputs, are known by their places.
-    fn forks(&mut self, before: &State, moved: &mut State) {
-        for (at, branch) in before.branches.iter().enumerate() {
+    fn forks(&mut self, before: &[Branch], moved: &mut [Branch]) {
+        for (at, branch) in before.iter().enumerate() {
             let Some(pending) = &branch.pending else { continue };
             let Some((task, _)) = self.step_task(&pending.step) else { continue };
             let (Kind::Fork(was), Some(twin)) = (&task.kind, self.task(task.id)) else { continue };
@@ -247,10 +251,10 @@ impl<'a> Way<'a> {
                 let place = usize::try_from(place).ok().and_then(|at| places.get(at));
                 place.copied().unwrap_or_default()
             };
-            for child in moved.branches.iter_mut().filter(|b| b.parent == Some(branch.id)) {
+            for child in moved.iter_mut().filter(|b| b.parent == Some(branch.id)) {
                 child.place = to(child.place);
             }
-            let pending = moved.branches.get_mut(at).and_then(|b| b.pending.as_mut());
+            let pending = moved.get_mut(at).and_then(|b| b.pending.as_mut());
             if let Some(join) = pending.and_then(|p| p.join.as_mut()) {
                 let outputs = std::mem::take(&mut join.outputs);
                 join.outputs = outputs.into_iter().map(|(at, value)| (to(at), value)).collect();
