@@ -8,12 +8,18 @@ CREATE TABLE automate.workflow (
     status      text NOT NULL DEFAULT 'active',
     version     integer NOT NULL,
     on_trigger  uuid REFERENCES automate.trigger,
+    canary_version integer,
+    canary_share   numeric,
     created_by  regrole NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT workflow_name UNIQUE (owner, name),
     CONSTRAINT workflow_status CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'disabled'])),
-    CONSTRAINT workflow_current CHECK (version OPERATOR(pg_catalog.>) 0)
+    CONSTRAINT workflow_current CHECK (version OPERATOR(pg_catalog.>) 0),
+    CONSTRAINT workflow_canary CHECK (
+        (canary_version IS NULL AND canary_share IS NULL)
+        OR (canary_version OPERATOR(pg_catalog.<>) version
+            AND canary_share OPERATOR(pg_catalog.>) 0 AND canary_share OPERATOR(pg_catalog.<) 1))
 );
 CREATE INDEX workflow_on_trigger ON automate.workflow (on_trigger) WHERE on_trigger IS NOT NULL;
 COMMENT ON TABLE automate.workflow IS
@@ -25,6 +31,8 @@ COMMENT ON COLUMN automate.workflow.owner IS 'Role in whose sessions its steps r
 COMMENT ON COLUMN automate.workflow.status IS 'active, or disabled: no new runs start; those under way go on.';
 COMMENT ON COLUMN automate.workflow.version IS 'Version that new runs take.';
 COMMENT ON COLUMN automate.workflow.on_trigger IS 'Id in automate.trigger of the trigger each of whose firings starts a run.';
+COMMENT ON COLUMN automate.workflow.canary_version IS 'Version that a part of the new runs takes instead.';
+COMMENT ON COLUMN automate.workflow.canary_share IS 'That part: more than 0, less than 1.';
 COMMENT ON COLUMN automate.workflow.created_by IS 'Session user who created it.';
 COMMENT ON COLUMN automate.workflow.created_at IS 'When it was created.';
 COMMENT ON COLUMN automate.workflow.updated_at IS 'When it was last changed.';
@@ -221,11 +229,12 @@ CREATE FUNCTION automate.create_workflow(
     definition  jsonb DEFAULT NULL,
     description text DEFAULT NULL,
     nodes       jsonb DEFAULT NULL,
-    on_trigger  text DEFAULT NULL)
+    on_trigger  text DEFAULT NULL,
+    activate    boolean DEFAULT true)
 RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_workflow';
-COMMENT ON FUNCTION automate.create_workflow(text, jsonb, text, jsonb, text) IS
-'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, notify and http; everything in it is checked now, with the rights of the caller. The current definition again gives the current version. With on_trigger, each firing of that trigger starts a run with the input {"event": {...}}, once for each event; an empty on_trigger ends that, and NULL leaves it as it is.';
+COMMENT ON FUNCTION automate.create_workflow(text, jsonb, text, jsonb, text, boolean) IS
+'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, notify and http; everything in it is checked now, with the rights of the caller. The current definition again gives the current version. With on_trigger, each firing of that trigger starts a run with the input {"event": {...}}, once for each event; an empty on_trigger ends that, and NULL leaves it as it is. New runs take the new version from now on, all of them; with activate => false they do not until automate.activate_version says so.';
 
 CREATE FUNCTION automate.drop_workflow(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -55,6 +55,8 @@ SELECT v.level, o FROM (VALUES
     ('monitor', '{workflow_stats,workflow_step_stats,workflow_step_figures,workflow_step_kind,workflow_since}'))
     AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
+SELECT 'user', o FROM pg_catalog.unnest(ARRAY['workflow_problems', 'workflow_problems_json', 'workflow_complexity', 'workflow_complexity_json', 'workflow_dependencies', 'workflow_dependencies_json', 'workflow_versions', 'workflow_versions_json', 'workflow_diff', 'workflow_diff_json', 'activate_version', 'migrate_run', 'migrate_run_json', 'alter_workflow']) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

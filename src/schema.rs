@@ -44,7 +44,16 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
-extension_sql_file!("../sql/45_workflow_listen.sql", name = "listen", requires = ["workflow"]);
+extension_sql_file!(
+    "../sql/43_workflow_version.sql",
+    name = "workflow_versions",
+    requires = ["workflow"]
+);
+extension_sql_file!(
+    "../sql/45_workflow_listen.sql",
+    name = "listen",
+    requires = ["workflow_versions"]
+);
 extension_sql_file!("../sql/47_run_control.sql", name = "run_control", requires = ["listen"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["run_control"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);

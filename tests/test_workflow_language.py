@@ -33,8 +33,9 @@ def test_what_does_not_run_here_is_refused_by_name(
     text = json.dumps(document)
     rows = db.rows(
         "SELECT pointer, code, hint FROM automate.validate_workflow(%s::jsonb)", [text])
-    assert [(row[0], row[1]) for row in rows] == [(pointer, "unsupported_task")]
-    assert way_out in rows[0][2]
+    refused = [row for row in rows if row[1] == "unsupported_task"]
+    assert [row[0] for row in refused] == [pointer]
+    assert way_out in refused[0][2]
     with pytest.raises(errors.Error, match="not supported"):
         db.one("SELECT automate.create_workflow('w', %s::jsonb)", [text])
 

@@ -48,6 +48,15 @@ impl Problem {
         }
     }
 
+    /// A problem that does not: what is written is perhaps not what was meant.
+    pub fn warning(
+        pointer: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Problem { severity: Severity::Warning, ..Problem::error(pointer, code, message) }
+    }
+
     /// The same with the way out.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

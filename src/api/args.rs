@@ -76,6 +76,16 @@ impl Args {
         self.value::<i32>(index)
     }
 
+    /// An integer that must be given.
+    pub fn need_int(&self, index: usize, name: &str) -> Result<i32> {
+        self.opt_int(index).ok_or_else(|| self.missing(index, name))
+    }
+
+    /// A double precision number.
+    pub fn opt_number(&self, index: usize) -> Option<f64> {
+        self.value::<f64>(index)
+    }
+
     pub fn opt_bigint(&self, index: usize) -> Option<i64> {
         self.value::<i64>(index)
     }

@@ -3,8 +3,9 @@
 use super::args::Answer;
 use crate::error::Error;
 use crate::queue::limit;
-use crate::workflow::{self, Start};
+use crate::workflow::{self, New, Start};
 use crate::{access, pg, sql_function};
+use automate_core::problem::Problem;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
@@ -25,8 +26,15 @@ sql_function!(automate_create_workflow, pg_finfo_automate_create_workflow, |args
         )
     })?;
     let (description, trigger) = (args.opt_text(2), args.opt_text(4));
-    workflow::create(owner, &name, &definition, description.as_deref(), trigger.as_deref())
-        .map(Answer::Int)
+    workflow::create(&New {
+        owner,
+        name: &name,
+        document: &definition,
+        description: description.as_deref(),
+        on_trigger: trigger.as_deref(),
+        activate: args.bool(5, true),
+    })
+    .map(Answer::Int)
 });
 
 sql_function!(automate_drop_workflow, pg_finfo_automate_drop_workflow, |args| {
@@ -51,8 +59,13 @@ sql_function!(automate_validate_workflow, pg_finfo_automate_validate_workflow, |
         .map_err(|e| Error::Internal(e.to_string()))?;
     let nest = pg::GucNest::open();
     pg::set_local(c"search_path", &path);
-    let problems = workflow::problems(&definition, owner)?;
+    let problems = workflow::problems(&definition, owner, None)?;
     nest.undo();
+    Ok(problem_rows(problems))
+});
+
+/// What is wrong with a definition, as rows.
+pub fn problem_rows(problems: Vec<Problem>) -> Answer {
     let rows = problems.into_iter().map(|p| {
         json!({
             "severity": p.severity.to_string(),
@@ -62,8 +75,8 @@ sql_function!(automate_validate_workflow, pg_finfo_automate_validate_workflow, |
             "hint": p.hint,
         })
     });
-    Ok(Answer::Json(Value::Array(rows.collect())))
-});
+    Answer::Json(Value::Array(rows.collect()))
+}
 
 sql_function!(automate_execute_workflow, pg_finfo_automate_execute_workflow, |args| {
     let owner = access::require_owner()?;

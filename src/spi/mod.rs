@@ -3,6 +3,7 @@
 
 pub mod head;
 pub mod insert;
+pub mod objects;
 pub mod own;
 pub mod query;
 mod rights;

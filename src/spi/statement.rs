@@ -144,6 +144,15 @@ pub fn no_parameters(what: &str, text: &str, count: usize) -> Error {
 
 /// The types that the parser infers for $1, $2, ... SPI must be connected.
 pub(super) fn infer_types(text: &CStr) -> Vec<pg_sys::Oid> {
+    analysed(text, |_| ()).0
+}
+
+/// Reads a statement: the types that the parser infers for $1, $2, ..., and what is made of its
+/// plan, which is gone afterwards. SPI must be connected.
+pub(super) fn analysed<R>(
+    text: &CStr,
+    look: impl FnOnce(pg_sys::SPIPlanPtr) -> R,
+) -> (Vec<pg_sys::Oid>, R) {
     // SAFETY: the parameter list is only used during the call, since the plan is freed before we
     // return; `types` is palloc'd by the parser in the current context and copied before it goes.
     unsafe {
@@ -154,15 +163,17 @@ pub(super) fn infer_types(text: &CStr) -> Vec<pg_sys::Oid> {
             (&raw mut parameters).cast(),
             0,
         );
+        let seen = look(plan);
         pg_sys::SPI_freeplan(plan);
-        (0..parameters.count as usize)
+        let types = (0..parameters.count as usize)
             .map(|i| *parameters.types.add(i))
             // A gap ($1, $3) or a bare SELECT $1 stays unknown: text is what it will be given.
             .map(|oid| match oid {
                 pg_sys::InvalidOid | pg_sys::UNKNOWNOID => pg_sys::TEXTOID,
                 known => known,
             })
-            .collect()
+            .collect();
+        (types, seen)
     }
 }
 
@@ -196,6 +207,10 @@ pub fn check_and_count(what: &str, text: &str) -> Result<Option<usize>> {
 /// an error tells its place in that part.
 pub fn check_part(what: &str, text: &str, part: &str, skipped: i32) -> Result<Option<usize>> {
     let source = c_text(what, text)?;
+    if is_known(text) && !is_valid(text) {
+        // Read before something that it names has changed.
+        forget_plans();
+    }
     let checked = step::in_subtransaction(|| {
         with_position(|| {
             // SAFETY: connect and finish in pairs; an error ends the enclosing subtransaction.

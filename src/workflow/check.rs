@@ -1,27 +1,29 @@
 //! What is wrong with a definition: in itself, and with the database as its owner sees it.
 
-use super::capability;
+use super::{capability, names};
 use crate::error::{Error, Result};
-use crate::noun::{TEMPLATE, WORKFLOW};
-use crate::spi::{as_extension, statement};
+use crate::noun::WORKFLOW;
+use crate::spi::statement;
 use crate::worker::toplevel;
-use automate_core::problem::Problem;
+use automate_core::problem::{Problem, Severity};
 use automate_core::workflow::{Definition, EffectRef};
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A problem, and PostgreSQL's own code for it where it has one.
 type Finding = (Problem, Option<PgSqlErrorCode>);
 
 /// Everything that is wrong with the document, checked as `owner`; call it outside of our own
-/// statements.
-pub fn problems(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
-    Ok(findings(document, owner)?.into_iter().map(|(problem, _)| problem).collect())
+/// statements. `name` is the workflow's, where that is known.
+pub fn problems(document: &Value, owner: pg_sys::Oid, name: Option<&str>) -> Result<Vec<Problem>> {
+    Ok(findings(document, owner, name)?.into_iter().map(|(problem, _)| problem).collect())
 }
 
-/// The same as an error that names them all, with the SQLSTATE of the first.
-pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid) -> Result<()> {
-    let (problems, codes): (Vec<_>, Vec<_>) = findings(document, owner)?.into_iter().unzip();
+/// The errors as one error that names them all, with the SQLSTATE of the first.
+pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid, name: &str) -> Result<()> {
+    let found = findings(document, owner, Some(name))?;
+    let errors = found.into_iter().filter(|(problem, _)| problem.severity == Severity::Error);
+    let (problems, codes): (Vec<_>, Vec<_>) = errors.unzip();
     let Some(first) = codes.first() else { return Ok(()) };
     let mut error = Error::problems(what, &problems, WORKFLOW.help);
     if let (Error::Refused { code, .. }, Some(known)) = (&mut error, first) {
@@ -30,7 +32,7 @@ pub fn refuse(what: &str, document: &Value, owner: pg_sys::Oid) -> Result<()> {
     Err(error)
 }
 
-fn findings(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Finding>> {
+fn findings(document: &Value, owner: pg_sys::Oid, name: Option<&str>) -> Result<Vec<Finding>> {
     let definition = match Definition::parse(document, &capability::limits()) {
         Ok(definition) => definition,
         Err(problems) => return Ok(problems.into_iter().map(|p| (p, None)).collect()),
@@ -38,7 +40,9 @@ fn findings(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Finding>> {
     let refused = capability::refused(&definition);
     let mut found: Vec<Finding> = refused.into_iter().map(|p| (p, None)).collect();
     found.extend(statements(&definition));
-    found.extend(templates(&definition, owner)?.into_iter().map(|p| (p, None)));
+    let name = name.or_else(|| document["document"]["name"].as_str());
+    let named = names::problems(&definition, owner, name)?;
+    found.extend(named.into_iter().chain(definition.unreached()).map(|p| (p, None)));
     Ok(found)
 }
 
@@ -89,20 +93,17 @@ fn problem(at: &str, code: &'static str, error: Error) -> Finding {
     }
 }
 
-/// Templates of notifications that the owner does not have.
-fn templates(definition: &Definition, owner: pg_sys::Oid) -> Result<Vec<Problem>> {
-    let mut found = Vec::new();
-    for effect in definition.effects() {
-        let EffectRef::Template { pointer, name } = effect else { continue };
-        let known = as_extension(|own| TEMPLATE.known(own, owner, name))?;
-        if known.first() != Some(name) {
-            let at = format!("{pointer}/with/template");
-            let message = format!("template \"{name}\" does not exist");
-            found.push(
-                Problem::error(at, "unknown_template", message)
-                    .with_hint(TEMPLATE.way_out(name, &known)),
-            );
-        }
-    }
-    Ok(found)
+/// The row of how complex a definition is.
+pub fn complexity(document: &Value) -> Result<Value> {
+    let found = automate_core::workflow::complexity(document, &capability::limits())
+        .map_err(|problems| Error::problems("definition", &problems, WORKFLOW.help))?;
+    Ok(json!([{
+        "tasks": found.tasks,
+        "depth": found.depth,
+        "max_parallel": found.max_parallel,
+        "cyclomatic": found.cyclomatic,
+        "within_limits": found.within_limits,
+        "nearest_limit": found.nearest_limit,
+        "used": (found.used * 1000.0).round() / 1000.0,
+    }]))
 }

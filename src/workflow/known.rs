@@ -35,6 +35,25 @@ pub fn known(
     if let Some(found) = KNOWN.with_borrow(|k| k.get(&key).cloned()) {
         return Ok(Ok(found));
     }
+    let made = match read(own, workflow, version)? {
+        Ok(made) => Rc::new(made),
+        Err(error) => return Ok(Err(error)),
+    };
+    KNOWN.with_borrow_mut(|k| {
+        if k.len() >= CACHE {
+            k.clear();
+        }
+        k.insert(key, made.clone());
+    });
+    Ok(Ok(made))
+}
+
+/// The same read anew, for sessions that may have made it themselves and undo that.
+pub fn read(
+    own: &Own,
+    workflow: Uuid,
+    version: i32,
+) -> Result<std::result::Result<Known, WorkflowError>> {
     let rows = own.run(
         "SELECT definition::text, search_path FROM automate.workflow_version
          WHERE workflow = $1 AND version = $2",
@@ -56,14 +75,7 @@ pub fn known(
     };
     let namespace = document["document"]["namespace"].as_str().unwrap_or_default().to_string();
     let search_path = rows.get(0, 2).unwrap_or_default();
-    let made = Rc::new(Known { definition, namespace, search_path });
-    KNOWN.with_borrow_mut(|k| {
-        if k.len() >= CACHE {
-            k.clear();
-        }
-        k.insert(key, made.clone());
-    });
-    Ok(Ok(made))
+    Ok(Ok(Known { definition, namespace, search_path }))
 }
 
 /// What a run faults with whose definition or state is no use.

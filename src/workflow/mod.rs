@@ -9,10 +9,12 @@
 //! the row guards every checkpoint.
 
 mod advice;
+pub mod alter;
 mod answer;
 mod capability;
 mod check;
 pub mod control;
+mod cycle;
 mod define;
 mod effect;
 mod failure;
@@ -20,6 +22,8 @@ mod items;
 mod known;
 pub mod listen;
 mod load;
+pub mod migrate;
+mod names;
 mod news;
 mod outside;
 mod report_step;
@@ -31,10 +35,12 @@ mod start;
 mod step_job;
 mod steps;
 mod turn;
+pub mod uses;
+pub mod versions;
 
 pub use advice::advise;
-pub use check::problems;
-pub use define::{create, drop, set_status};
+pub use check::{complexity, problems};
+pub use define::{New, create, drop, set_status};
 pub use report_step::ended as report_ended;
 pub use round::{Cache, Round, give_up, step_done};
 pub use run::Mode;

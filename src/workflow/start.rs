@@ -31,6 +31,8 @@ pub(super) struct Found {
     pub owner: pg_sys::Oid,
     pub status: String,
     pub version: i32,
+    /// The version that a part of the new runs takes.
+    pub canary: Option<i32>,
 }
 
 /// Starts a run in the current transaction; returns its id.
@@ -48,12 +50,15 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
         .with_detail("It starts no runs while its status in automate.workflow is so.")
         .with_hint("SELECT automate.enable_workflow(...) lets it start runs again."));
     }
-    let version = start.version.unwrap_or(found.version);
+    let id = Uuid::now_v7();
+    let version = match start.version {
+        Some(version) => version,
+        None => choose(own, &found, start.idempotency_key.unwrap_or(&id.to_string()))?,
+    };
     let workflow = pgrx::Uuid::from_bytes(*found.id.as_bytes());
     if start.version.is_some() {
         check_version(own, start.name, workflow, version)?;
     }
-    let id = Uuid::now_v7();
     let put = own.run(
         "WITH r AS (
             INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent)
@@ -93,7 +98,24 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     })
 }
 
-fn check_version(own: &Own, name: &str, workflow: pgrx::Uuid, version: i32) -> Result<()> {
+/// The version that a new run takes. Its key decides where a part of the runs tries another one, so
+/// that the same start always takes the same.
+fn choose(own: &Own, found: &Found, key: &str) -> Result<i32> {
+    let Some(canary) = found.canary else { return Ok(found.version) };
+    let hit: Option<bool> = own.one(
+        "SELECT (hashtextextended($2, 0) & 1048575) < canary_share * 1048576
+         FROM automate.workflow WHERE id = $1",
+        &[pgrx::Uuid::from_bytes(*found.id.as_bytes()).into(), key.into()],
+    )?;
+    Ok(if hit == Some(true) { canary } else { found.version })
+}
+
+pub(super) fn check_version(
+    own: &Own,
+    name: &str,
+    workflow: pgrx::Uuid,
+    version: i32,
+) -> Result<()> {
     let known: Option<bool> = own.one(
         "SELECT true FROM automate.workflow_version WHERE workflow = $1 AND version = $2",
         &[workflow.into(), version.into()],
@@ -113,14 +135,14 @@ fn check_version(own: &Own, name: &str, workflow: pgrx::Uuid, version: i32) -> R
 /// The workflow that a role means by a name: its own, or else one of a role whose privileges it has.
 pub(super) fn find(own: &Own, role: pg_sys::Oid, name: &str) -> Result<Found> {
     let mine = own.run(
-        "SELECT id, owner::oid, status, version FROM automate.workflow WHERE owner = $1 AND name = $2",
+        "SELECT id, owner::oid, status, version, canary_version FROM automate.workflow WHERE owner = $1 AND name = $2",
         &[role.into(), name.into()],
     )?;
     if let Some(found) = read(&mine) {
         return Ok(found);
     }
     let others = own.run(
-        "SELECT id, owner::oid, status, version FROM automate.workflow
+        "SELECT id, owner::oid, status, version, canary_version FROM automate.workflow
          WHERE name = $2 AND pg_has_role($1, owner, 'USAGE') LIMIT 2",
         &[role.into(), name.into()],
     )?;
@@ -144,6 +166,7 @@ fn read(rows: &Rows) -> Option<Found> {
         owner: rows.get(0, 2)?,
         status: rows.get(0, 3)?,
         version: rows.get(0, 4)?,
+        canary: rows.get(0, 5),
     })
 }
 

@@ -370,7 +370,7 @@ fn place<'p>(doing: &'p Doing<'_>, input: &'p Value) -> Place<'p> {
 }
 
 /// The id of a task in the list below these.
-fn step_id(task: &Task, suffix: &str, frames: &[Frame]) -> String {
+pub(super) fn step_id(task: &Task, suffix: &str, frames: &[Frame]) -> String {
     let mut id = String::with_capacity(task.pointer.len() + suffix.len() + 8);
     id.push_str(&task.pointer);
     id.push_str(suffix);
@@ -379,7 +379,7 @@ fn step_id(task: &Task, suffix: &str, frames: &[Frame]) -> String {
 }
 
 /// What tells the turns of lists apart.
-fn push_turns(id: &mut String, frames: &[Frame]) {
+pub(super) fn push_turns(id: &mut String, frames: &[Frame]) {
     use std::fmt::Write;
     for frame in frames {
         // Writing to a String cannot fail.

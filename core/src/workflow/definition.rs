@@ -36,10 +36,15 @@ pub enum EffectRef {
     Sql { pointer: String, statement: String, params: usize },
     /// A notification template by name.
     Template { pointer: String, name: String },
+    /// A channel that a recipient names.
+    Channel { pointer: String, name: String },
     /// An HTTP endpoint; `None` when an expression gives it at run time.
     Http { pointer: String, endpoint: Option<String> },
     /// The type of an event that is emitted; `None` when an expression gives it.
     Event { pointer: String, event_type: Option<String> },
+    /// The type, or the pattern of types, that a step or the schedule listens to; `None` when an
+    /// expression gives it, or when it does not matter.
+    Listens { pointer: String, event_type: Option<String> },
     /// Another workflow.
     Workflow { pointer: String, namespace: String, name: String, version: String },
     /// A report by name.

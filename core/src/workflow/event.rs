@@ -62,4 +62,16 @@ impl Event {
             _ => None,
         }
     }
+
+    /// The same to be changed.
+    pub(super) fn step_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Event::Done { step, .. }
+            | Event::Failed { step, .. }
+            | Event::TimerFired { step }
+            | Event::Heard { step, .. }
+            | Event::Page { step, .. } => Some(step),
+            _ => None,
+        }
+    }
 }

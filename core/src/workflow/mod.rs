@@ -21,12 +21,16 @@ mod auth;
 mod call;
 mod catch;
 mod command;
+mod complexity;
 mod definition;
+mod diff;
 mod duration;
 mod error;
 mod event;
 mod feature;
 mod limits;
+mod migrate;
+mod nested;
 mod parse;
 mod runtime;
 mod schema;
@@ -35,17 +39,21 @@ mod state;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod unreached;
 
 pub use advance::{NoRetry, advance, pending_command, pending_commands};
 pub use command::{
     Advanced, Authentication, Command, Expect, HttpOutput, Ignored, ResultShape, SecretRef,
     StepRecord, Text, Wanted,
 };
+pub use complexity::{Complexity, complexity};
 pub use definition::{Definition, EffectRef, Start};
+pub use diff::{Difference, diff};
 pub use error::WorkflowError;
 pub use event::Event;
 pub use feature::Feature;
 pub use limits::Limits;
+pub use migrate::{Awaits, Migrated, Moved, migrate};
 pub(crate) use parse::METHODS;
 pub use runtime::Runtime;
 pub use state::{State, Status, Why};

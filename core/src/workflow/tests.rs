@@ -1,9 +1,12 @@
+mod complexity;
 mod data;
+mod diff;
 mod each;
 mod flow;
 mod fork;
 mod language;
 mod listen;
+mod migrate;
 mod problems;
 mod random;
 mod retry;
@@ -11,6 +14,7 @@ mod saga;
 mod steps;
 mod stored;
 mod timers;
+mod unreached;
 
 use super::*;
 use serde_json::{Value, json};

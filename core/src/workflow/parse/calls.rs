@@ -78,7 +78,28 @@ impl<'a> Walk<'a> {
             let hint = "Write \"recipients\": [\"email:a@example.com\"].";
             self.problem(at, "missing_key", message, hint);
         }
+        for key in ["recipients", "to"] {
+            self.channels(with.get(key), &format!("{at}/{key}"));
+        }
         self.template(&Value::Object(with.clone()), at, &["output"]).map(Kind::Notify)
+    }
+
+    /// The channels of recipients that are written out: one, or an array of them.
+    fn channels(&mut self, recipients: Option<&Value>, at: &str) {
+        let Some(recipients) = recipients else { return };
+        let each = match recipients.as_array() {
+            Some(items) => {
+                items.iter().enumerate().map(|(i, v)| (format!("{at}/{i}"), v)).collect()
+            }
+            None => vec![(at.to_owned(), recipients)],
+        };
+        for (place, recipient) in each {
+            let text = recipient.as_str().filter(|text| !text.contains("${"));
+            let Some(text) = text else { continue };
+            let name = text.split_once(':').map_or(text, |(channel, _)| channel).to_owned();
+            let pointer = self.real(&place);
+            self.effects.push(EffectRef::Channel { pointer, name });
+        }
     }
 
     fn report(&mut self, with: &Map<String, Value>, task: &str, at: &str) -> Option<Kind> {

@@ -2,7 +2,7 @@
 
 use super::{Walk, escape};
 use crate::jq::{Filter, expression};
-use crate::workflow::definition::{Kind, Read};
+use crate::workflow::definition::{EffectRef, Kind, Read};
 use crate::workflow::feature::Feature;
 use crate::workflow::strategy::{
     Correlate, EventFilter, ForEvent, Listen, Match, Mode, Strategy, Until,
@@ -133,6 +133,10 @@ impl<'a> Walk<'a> {
             let place = format!("{place}/{}", escape(name));
             filter.with.push((name.clone(), self.attribute(wanted, &place)?));
         }
+        let event_type = with.get("type").and_then(Value::as_str);
+        let event_type = event_type.filter(|text| expression(text).is_none()).map(str::to_owned);
+        let pointer = self.real(at);
+        self.effects.push(EffectRef::Listens { pointer, event_type });
         let place = format!("{at}/correlate");
         if let Some(correlate) = map.get("correlate") {
             for (name, value) in self.object(correlate, &place)? {

@@ -2,10 +2,10 @@ use super::*;
 use serde_json::{Value, json};
 
 /// A small generator of numbers that look random (xorshift).
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub fn roll(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -13,7 +13,7 @@ impl Dice {
     }
 }
 
-fn sample() -> Value {
+pub fn sample() -> Value {
     json!({"use": {"retries": {"r": {"delay": "PT1S", "limit": {"attempt": {"count": 2}}}}}, "do": [
         {"a": {"set": {"list": [1, 2], "n": "${ .n }"}, "export": {"as": "."}}},
         {"l": {"for": {"each": "x", "in": ".list"}, "do": [
@@ -26,7 +26,7 @@ fn sample() -> Value {
     ]})
 }
 
-fn mutate(value: &mut Value, dice: &mut Dice) {
+pub fn mutate(value: &mut Value, dice: &mut Dice) {
     let odd = [
         json!(null),
         json!("${"),
@@ -82,7 +82,7 @@ fn no_document_panics_and_none_is_refused_without_a_reason() {
 }
 
 /// Any event for any step, whether it makes sense or not.
-fn anything(dice: &mut Dice, state: &State) -> Event {
+pub fn anything(dice: &mut Dice, state: &State) -> Event {
     let mut steps: Vec<&str> = state.pending_steps().chain(state.timers()).collect();
     steps.extend(["/do/1/l/do/0/q#0", "/do/1/both/fork/branches/0/each", ""]);
     let step = steps[dice.roll(steps.len())].to_owned();
@@ -233,7 +233,7 @@ impl Outside {
 }
 
 /// A bit of everything.
-fn all() -> Value {
+pub fn all() -> Value {
     let undo = |q: &str| json!({"compensate": [{"u": sql(q)}]});
     json!({"do": [
         {"list": {"set": {"items": [1, 2, 3, 4, 5, 6, 7]}}},
