@@ -17,6 +17,7 @@
 
 mod advance;
 mod auth;
+pub mod build;
 mod call;
 mod catch;
 mod command;
