@@ -26,6 +26,7 @@ mod duration;
 mod error;
 mod event;
 mod feature;
+pub mod import;
 mod limits;
 mod parse;
 mod runtime;
@@ -35,6 +36,7 @@ mod state;
 mod strategy;
 #[cfg(test)]
 mod tests;
+pub mod yaml;
 
 pub use advance::{advance, pending_commands};
 pub use command::{

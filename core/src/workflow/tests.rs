@@ -2,6 +2,7 @@ mod data;
 mod each;
 mod flow;
 mod fork;
+mod import;
 mod language;
 mod listen;
 mod problems;
