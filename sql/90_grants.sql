@@ -61,7 +61,7 @@ UNION ALL
 SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'steps', 'sql_step', 'http_step', 'notify_step', 'report_step', 'wait_step', 'approval_step', 'listen_step', 'emit_step',
     'set_step', 'do_step', 'switch_step', 'case_when', 'case_else', 'fork_step', 'for_each_step', 'try_step', 'raise_step',
-    'run_workflow_step', 'compensate']) AS o
+    'run_workflow_step', 'compensate', 'create_workflow_yaml', 'workflow_yaml', 'workflow_sql']) AS o
 UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'decision_table', 'decision_version',

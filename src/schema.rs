@@ -49,7 +49,12 @@ extension_sql_file!(
     name = "workflow_steps",
     requires = ["workflow"]
 );
-extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow_steps"]);
+extension_sql_file!(
+    "../sql/42_workflow_import.sql",
+    name = "workflow_import",
+    requires = ["workflow_steps"]
+);
+extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow_import"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["task_trouble"]);

@@ -18,6 +18,7 @@ mod load;
 mod round;
 mod run;
 mod save;
+pub mod script;
 mod start;
 mod steps;
 

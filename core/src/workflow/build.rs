@@ -17,17 +17,12 @@ pub type Given = Map<String, Value>;
 
 /// A step of a kind with everything that was given for it.
 pub fn step(kind: &str, given: &Given) -> Result<Value, Vec<Problem>> {
-    let built = unchecked(kind, given)?;
-    check(&built)?;
-    Ok(built)
-}
-
-/// The same, left to the check of the document that it becomes a part of.
-pub fn unchecked(kind: &str, given: &Given) -> Result<Value, Vec<Problem>> {
     let name = given.get("name").and_then(Value::as_str).unwrap_or_default();
     let task = tasks::task(kind, given).map_err(|p| vec![p])?;
     let task = options::apply(name, task, given).map_err(|p| vec![p])?;
-    Ok(json!({ name: task }))
+    let built = json!({ name: task });
+    check(&built)?;
+    Ok(built)
 }
 
 /// A whole document, or a list of tasks for another step.
