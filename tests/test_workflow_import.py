@@ -62,7 +62,7 @@ def test_bad_yaml_is_refused(db: Database, yaml: str, message: str) -> None:
 
 
 def test_large_yaml_is_refused(db: Database) -> None:
-    db.execute("SET automate.max_payload_bytes = '1kB'")
+    db.execute("SET automate.max_payload_bytes = 1024")
     with pytest.raises(errors.ProgramLimitExceeded):
         db.execute("SELECT automate.create_workflow_yaml('w', %s)", ["a: " + "x" * 2000])
     # Short itself, long once its alias is written out.

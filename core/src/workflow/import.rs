@@ -120,20 +120,8 @@ impl Walk<'_> {
         let mut taken = BTreeSet::from([node]);
         for edge in edges.iter().filter(|e| Some(e.target) != join) {
             let region = self.graph.reach(edge.target, join);
-            for inner in &region {
-                let foreign = self.graph.sources(*inner).find(|source| {
-                    if inner == &edge.target { *source != node } else { !region.contains(source) }
-                });
-                if let Some(source) = foreign {
-                    let (inner, source) =
-                        (&self.graph.nodes[*inner].id, &self.graph.nodes[source].id);
-                    let message = format!(
-                        "the branches that node \"{name}\" opens overlap: \"{source}\" leads into the middle of one, to \"{inner}\""
-                    );
-                    let hint = "Let all branches come together in one node, and lead into each only at its start.";
-                    self.refuse("overlap", message, hint);
-                    return stop;
-                }
+            if self.overlaps(node, edge.target, &region) {
+                return stop;
             }
             taken.extend(&region);
             let list = self.level(&region, join);
@@ -155,6 +143,27 @@ impl Walk<'_> {
             None => tasks.push((name.clone(), fork, json!("exit"))),
         }
         join
+    }
+
+    /// Refuses a branch into whose middle something else leads.
+    fn overlaps(&mut self, node: usize, first: usize, region: &BTreeSet<usize>) -> bool {
+        let nodes = &self.graph.nodes;
+        for &inner in region {
+            let foreign = |source: &usize| match inner == first {
+                true => *source != node,
+                false => !region.contains(source),
+            };
+            if let Some(source) = self.graph.sources(inner).find(foreign) {
+                let message = format!(
+                    "the branches that node \"{}\" opens overlap: \"{}\" leads into the middle of one, to \"{}\"",
+                    nodes[node].id, nodes[source].id, nodes[inner].id
+                );
+                let hint = "Let all branches come together in one node, and lead into each only at its start.";
+                self.refuse("overlap", message, hint);
+                return true;
+            }
+        }
+        false
     }
 
     fn refuse(&mut self, code: &'static str, message: String, hint: &str) {
