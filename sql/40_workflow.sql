@@ -234,7 +234,7 @@ CREATE FUNCTION automate.create_workflow(
 RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_create_workflow';
 COMMENT ON FUNCTION automate.create_workflow(text, jsonb, text, jsonb, text, boolean) IS
-'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, notify and http; everything in it is checked now, with the rights of the caller. The current definition again gives the current version. With on_trigger, each firing of that trigger starts a run with the input {"event": {...}}, once for each event; an empty on_trigger ends that, and NULL leaves it as it is. New runs take the new version from now on, all of them; with activate => false they do not until automate.activate_version says so.';
+'Creates a workflow, or the next version of one of the caller''s; returns the version. The definition is a document of the Open Workflow Specification DSL 1.0 with call: sql, http, notify, report and approval; everything in it is checked now, with the rights of the caller. Instead of a definition, nodes may hold {"nodes": [...], "edges": [...]}, which is brought into that form. The current definition again gives the current version. With on_trigger, each firing of that trigger starts a run with the input {"event": {...}}, once for each event; an empty on_trigger ends that, and NULL leaves it as it is. New runs take the new version from now on, all of them; with activate => false they do not until automate.activate_version says so.';
 
 CREATE FUNCTION automate.drop_workflow(name text) RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE

@@ -65,6 +65,12 @@ SELECT v.level, o FROM (VALUES
     ('user', '{grant_webhook_source,revoke_webhook_source,receive_webhook,set_event_schema,drop_event_schema,replay_events}'),
     ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
+-- Workflows in other forms: builders, YAML, nodes.
+SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
+    'steps', 'sql_step', 'http_step', 'notify_step', 'report_step', 'wait_step', 'approval_step', 'listen_step', 'emit_step',
+    'set_step', 'do_step', 'switch_step', 'case_when', 'case_else', 'fork_step', 'for_each_step', 'try_step', 'raise_step',
+    'run_workflow_step', 'compensate', 'create_workflow_yaml', 'workflow_yaml', 'workflow_sql']) AS o
+UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',

@@ -45,9 +45,14 @@ extension_sql_file!(
 extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
 extension_sql_file!(
+    "../sql/42_workflow_import.sql",
+    name = "workflow_import",
+    requires = ["workflow"]
+);
+extension_sql_file!(
     "../sql/43_workflow_version.sql",
     name = "workflow_versions",
-    requires = ["workflow"]
+    requires = ["workflow_import"]
 );
 extension_sql_file!(
     "../sql/45_workflow_listen.sql",

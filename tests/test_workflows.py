@@ -96,7 +96,7 @@ def test_misspellings_are_met_with_a_hint(db: Database) -> None:
     with pytest.raises(errors.InvalidParameterValue) as refused2:
         create(db, "w", {"a": {"swich": []}})
     assert "switch" in (refused2.value.diag.message_hint or "")
-    with pytest.raises(errors.FeatureNotSupported):
+    with pytest.raises(errors.InvalidParameterValue, match="needs nodes"):
         db.execute("SELECT automate.create_workflow('w', nodes => '[]')")
     with pytest.raises(errors.InvalidParameterValue, match='template "hello" does not exist'):
         create(db, "w", {"a": {"call": "notify", "with": {"template": "hello", "to": "log:x"}}})

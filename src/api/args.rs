@@ -1,6 +1,7 @@
 //! Arguments of a SQL call, read with our own limits and errors.
 
 use crate::error::{Error, Result};
+use automate_core::workflow::build::iso_duration;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -122,6 +123,16 @@ impl Args {
         self.timestamp(index).ok_or_else(|| self.missing(index, name))
     }
 
+    /// An interval as workflows write it: ISO 8601, without months, which have no fixed length.
+    pub fn iso_duration(&self, index: usize, name: &str) -> Result<Option<String>> {
+        let Some(i) = self.value::<Interval>(index) else { return Ok(None) };
+        iso_duration(i.months(), i.days(), i.micros()).map(Some).map_err(|(message, hint)| {
+            Error::invalid(format!("{name}: {message}"))
+                .with_detail(self.place(index))
+                .with_hint(hint)
+        })
+    }
+
     /// An interval as milliseconds; months count 30 days, as in PostgreSQL's EXTRACT(epoch).
     pub fn interval_ms(&self, index: usize, name: &str) -> Result<Option<i32>> {
         let Some(interval) = self.value::<Interval>(index) else { return Ok(None) };
@@ -157,6 +168,21 @@ impl Args {
     pub fn opt_uuids(&self, index: usize, name: &str) -> Result<Option<Vec<Uuid>>> {
         let ids = self.opt_array::<pgrx::Uuid>(index, name)?;
         Ok(ids.map(|ids| ids.iter().map(|id| Uuid::from_bytes(*id.as_bytes())).collect()))
+    }
+
+    /// A jsonb array within the limit on size; NULL members are refused.
+    pub fn jsons(&self, index: usize, name: &str) -> Result<Option<Vec<Value>>> {
+        let (size, limit) = (self.size(index), crate::guc::max_payload_bytes());
+        if size > limit {
+            return Err(Error::refused(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("{name} must not have more than {limit} bytes"),
+            )
+            .with_detail(format!("{} It has {size} bytes.", self.place(index)))
+            .with_hint("automate.max_payload_bytes is the limit."));
+        }
+        let members = self.opt_array::<pgrx::JsonB>(index, name)?;
+        Ok(members.map(|members| members.into_iter().map(|m| m.0).collect()))
     }
 
     fn opt_array<T>(&self, index: usize, name: &str) -> Result<Option<Vec<T>>>
@@ -232,7 +258,7 @@ impl Args {
         format!("It is argument {} of automate.{name}.", index + 1)
     }
 
-    fn missing(&self, index: usize, name: &str) -> Error {
+    pub fn missing(&self, index: usize, name: &str) -> Error {
         Error::refused(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             format!("{name} must not be NULL"),

@@ -20,6 +20,8 @@ pub mod task;
 pub mod trigger;
 pub mod webhook;
 pub mod workflow;
+pub mod workflow_import;
+pub mod workflow_steps;
 pub mod workflow_version;
 
 /// Declares a SQL-callable function: `sql_function!(automate_x, |args| Result<Datum>)`.

@@ -6,25 +6,25 @@ use crate::queue::limit;
 use crate::workflow::{self, New, Start};
 use crate::{access, pg, sql_function};
 use automate_core::problem::Problem;
-use pgrx::prelude::*;
+use automate_core::workflow::import::import;
 use serde_json::{Value, json};
 
 sql_function!(automate_create_workflow, pg_finfo_automate_create_workflow, |args| {
     let owner = access::require_owner()?;
     let name = args.text(0, "name")?;
-    if args.opt_json(3, "nodes")?.is_some() {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "a workflow cannot be made from nodes yet",
-        )
-        .with_detail("The argument nodes is kept for later.")
-        .with_hint("Give a definition: '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'."));
-    }
-    let definition = args.opt_json(1, "definition")?.ok_or_else(|| {
-        Error::invalid("a workflow needs a definition").with_detail("It is NULL.").with_hint(
-            "Give a document such as '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'.",
-        )
-    })?;
+    let definition = match (args.opt_json(1, "definition")?, args.opt_json(3, "nodes")?) {
+        (Some(definition), None) => definition,
+        (None, Some(nodes)) => import(&nodes).map_err(|problems| {
+            let help = "What has no structured form is written as a definition.";
+            Error::problems(&format!("workflow \"{name}\""), &problems, help)
+        })?,
+        (given, _) => {
+            let both = if given.is_some() { "Both are given." } else { "Both are NULL." };
+            return Err(Error::invalid("a workflow needs either a definition or nodes")
+                .with_detail(both)
+                .with_hint("Give automate.steps(...), or a document such as '{\"do\": [{\"first\": {\"call\": \"sql\", \"with\": {\"query\": \"...\"}}}]}'."));
+        }
+    };
     let (description, trigger) = (args.opt_text(2), args.opt_text(4));
     workflow::create(&New {
         owner,

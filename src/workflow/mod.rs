@@ -31,6 +31,7 @@ mod request;
 mod round;
 mod run;
 mod save;
+pub mod script;
 mod start;
 mod step_job;
 mod steps;

@@ -18,6 +18,7 @@
 mod advance;
 pub mod advice;
 mod auth;
+pub mod build;
 mod call;
 mod catch;
 mod command;
@@ -28,6 +29,7 @@ mod duration;
 mod error;
 mod event;
 mod feature;
+pub mod import;
 mod limits;
 mod migrate;
 mod nested;
@@ -40,6 +42,7 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 mod unreached;
+pub mod yaml;
 
 pub use advance::{NoRetry, advance, pending_command, pending_commands};
 pub use command::{

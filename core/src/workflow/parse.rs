@@ -60,6 +60,17 @@ pub(super) struct Root {
 
 /// See [`Definition::parse`].
 pub(super) fn definition(document: &Value, limits: &Limits) -> Result<Definition, Vec<Problem>> {
+    fragment(document, limits, Vec::new())
+}
+
+/// The same for a part of a document, where `vars` may come from around it.
+pub(super) fn fragment(
+    document: &Value,
+    limits: &Limits,
+    vars: Vec<String>,
+) -> Result<Definition, Vec<Problem>> {
+    let fixed = scope::FIXED.map(str::to_owned);
+    let around = vars.into_iter().filter(|v| !scope::FIXED.contains(&v.as_str()));
     let mut walk = Walk {
         limits: limits.clone(),
         problems: Vec::new(),
@@ -67,7 +78,7 @@ pub(super) fn definition(document: &Value, limits: &Limits) -> Result<Definition
         lists: Vec::new(),
         effects: Vec::new(),
         features: Vec::new(),
-        vars: scope::FIXED.map(str::to_owned).to_vec(),
+        vars: fixed.into_iter().chain(around).collect(),
         depth: 0,
         shared: None,
         aliases: Vec::new(),

@@ -4,6 +4,7 @@ mod diff;
 mod each;
 mod flow;
 mod fork;
+mod import;
 mod language;
 mod listen;
 mod migrate;
