@@ -57,6 +57,9 @@ SELECT v.level, o FROM (VALUES
     ('user', '{grant_webhook_source,revoke_webhook_source,receive_webhook,set_event_schema,drop_event_schema,replay_events}'),
     ('gateway', '{receive_webhook}')) AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY[
+    'draw_workflow', 'workflow_text', 'workflow_mermaid', 'workflow_svg', 'workflow_html', 'run_timeline', 'run_timeline_json', 'run_timeline_svg']) AS o
+UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',

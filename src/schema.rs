@@ -44,7 +44,8 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
-extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow"]);
+extension_sql_file!("../sql/41_workflow_draw.sql", name = "workflow_draw", requires = ["workflow"]);
+extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["workflow_draw"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["task_trouble"]);

@@ -11,6 +11,7 @@ mod cancel;
 mod capability;
 mod check;
 mod define;
+pub mod draw;
 mod effect;
 mod failure;
 mod known;

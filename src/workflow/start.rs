@@ -93,7 +93,12 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     })
 }
 
-fn check_version(own: &Own, name: &str, workflow: pgrx::Uuid, version: i32) -> Result<()> {
+pub(super) fn check_version(
+    own: &Own,
+    name: &str,
+    workflow: pgrx::Uuid,
+    version: i32,
+) -> Result<()> {
     let known: Option<bool> = own.one(
         "SELECT true FROM automate.workflow_version WHERE workflow = $1 AND version = $2",
         &[workflow.into(), version.into()],

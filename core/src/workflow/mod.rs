@@ -21,6 +21,7 @@ mod call;
 mod catch;
 mod command;
 mod definition;
+pub mod draw;
 mod duration;
 mod error;
 mod event;
