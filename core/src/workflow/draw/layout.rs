@@ -174,6 +174,10 @@ fn lines(node: &Node) -> Vec<Line> {
 }
 
 fn width(line: &Line) -> f64 {
-    let each = if line.class == "nm" { 7.6 } else { 6.3 };
+    let each = match line.class {
+        "nm" => 7.8,
+        "st" => 7.2,
+        _ => 6.4,
+    };
     line.text.width() as f64 * each + 24.0
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub(super) const STYLE: &str = include_str!("picture.css");
 /// Room around the whole, and for its title.
 const MARGIN: f64 = 24.0;
-const HEAD: f64 = 52.0;
+const HEAD: f64 = 62.0;
 /// Height of the marks where it starts and ends.
 const ROUND: f64 = 24.0;
 
