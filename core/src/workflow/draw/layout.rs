@@ -108,7 +108,7 @@ fn block<'a>(node: &'a Node, overlay: Option<&Overlay>) -> Block<'a> {
         let text = format!("{} {word} {took}  {}", mark(word), seen.counts());
         lines.push(Line { text: text.trim_end().into(), class: "st" });
     }
-    let widest = lines.iter().map(|l| width(l)).fold(LEAST, f64::max);
+    let widest = lines.iter().map(width).fold(LEAST, f64::max);
     let head = 14.0 + LINE * lines.len() as f64;
     let mut parts: Vec<Inner> = node.parts.iter().map(|part| inner(part, overlay)).collect();
     let (w, h) = place(&mut parts, head, widest);
