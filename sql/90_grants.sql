@@ -71,6 +71,9 @@ SELECT 'user', o FROM pg_catalog.unnest(ARRAY[
     'set_step', 'do_step', 'switch_step', 'case_when', 'case_else', 'fork_step', 'for_each_step', 'try_step', 'raise_step',
     'run_workflow_step', 'compensate', 'create_workflow_yaml', 'workflow_yaml', 'workflow_sql']) AS o
 UNION ALL
+SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY[
+    'draw_workflow', 'workflow_text', 'workflow_mermaid', 'workflow_svg', 'workflow_html', 'run_timeline', 'run_timeline_json', 'run_timeline_svg']) AS o
+UNION ALL
 SELECT 'monitor', o FROM pg_catalog.unnest(ARRAY[
     'decision_table', 'decision_version',
     'see_all', 'version', 'is_preloaded', 'status', 'doctor', 'get_metrics', 'activity', 'activity_json', 'instance', 'privilege',

@@ -45,9 +45,19 @@ extension_sql_file!(
 extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
 extension_sql_file!(
+    "../sql/41_workflow_steps.sql",
+    name = "workflow_steps",
+    requires = ["workflow"]
+);
+extension_sql_file!(
+    "../sql/41_workflow_draw.sql",
+    name = "workflow_draw",
+    requires = ["workflow_steps"]
+);
+extension_sql_file!(
     "../sql/42_workflow_import.sql",
     name = "workflow_import",
-    requires = ["workflow"]
+    requires = ["workflow_draw"]
 );
 extension_sql_file!(
     "../sql/43_workflow_version.sql",

@@ -20,6 +20,7 @@ pub mod task;
 pub mod trigger;
 pub mod webhook;
 pub mod workflow;
+pub mod workflow_draw;
 pub mod workflow_import;
 pub mod workflow_steps;
 pub mod workflow_version;

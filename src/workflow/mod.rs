@@ -16,6 +16,7 @@ mod check;
 pub mod control;
 mod cycle;
 mod define;
+pub mod draw;
 mod effect;
 mod failure;
 mod items;

@@ -19,6 +19,7 @@ mod view;
 pub use chart::{ChartOptions, Point, bar_chart_svg};
 pub use definition::{Dataset, Definition, Format, OnEmpty, Param, ParamKind, parse};
 pub use format::NumberFormat;
+pub(crate) use html::escape;
 pub use layout::{Align, Block, ChartBlock, ColumnStyle, TableBlock};
 pub use placeholder::Text;
 pub use render::{Column, Data, MAX_BYTES, RenderError, Table, render};

@@ -25,6 +25,7 @@ mod command;
 mod complexity;
 mod definition;
 mod diff;
+pub mod draw;
 mod duration;
 mod error;
 mod event;
