@@ -336,8 +336,8 @@ fn replay(definition: &Definition, happened: &[(Event, State)]) {
     }
 }
 
-#[test]
-fn the_outcome_does_not_depend_on_the_order() {
+/// Branches whose outcome is the same in whatever order they go on.
+fn ordered() -> Definition {
     let document = json!({"do": [
         {"items": {"set": "${ [1, 2, 3, 4, 5, 6] }"}},
         {"f": {"fork": {"branches": [
@@ -346,7 +346,12 @@ fn the_outcome_does_not_depend_on_the_order() {
                 {"b": {"fork": {"branches": [{"x": sql("x")}, {"y": {"set": "${ . }"}}]}}}]}},
             {"turns": {"for": {"in": "."}, "do": [
                 {"c": {"call": "sql", "with": {"query": "c", "params": ["${ $index }"]}}}]}}]}}}]});
-    let definition = paged(&document);
+    paged(&document)
+}
+
+#[test]
+fn the_outcome_does_not_depend_on_the_order() {
+    let definition = ordered();
     let mut outcomes = std::collections::BTreeSet::new();
     for seed in 1..30 {
         let (mut dice, mut outside) = (Dice(seed * 104_729), Outside::default());
@@ -359,5 +364,35 @@ fn the_outcome_does_not_depend_on_the_order() {
         }
         outcomes.insert(completed(&now).to_string());
     }
+    assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
+}
+
+#[test]
+fn a_run_can_be_suspended_anywhere_and_ends_the_same() {
+    let definition = ordered();
+    let (mut outcomes, mut parked) = (std::collections::BTreeSet::new(), 0);
+    for seed in 1..30 {
+        let (mut dice, mut outside) = (Dice(seed * 15_485_863), Outside::default());
+        let mut now = start(&definition, json!({}));
+        outside.hear(&now.commands);
+        while !now.state.is_terminal() {
+            now = step(&definition, Some(now.state), Event::Suspended);
+            assert_eq!((now.ignored, now.commands.len()), (None, 0));
+            // What was under way comes to its end meanwhile; nothing else begins.
+            for _ in 0..1 + dice.roll(3) {
+                if outside.asked.is_empty() && outside.timers.is_empty() {
+                    break;
+                }
+                let event = outside.happening(&mut dice, false);
+                now = step(&definition, Some(now.state), event);
+                assert_eq!((now.ignored, now.commands.len()), (Some(Ignored::Parked), 0));
+                parked += 1;
+            }
+            now = step(&definition, Some(now.state), Event::Resumed);
+            outside.hear(&now.commands);
+        }
+        outcomes.insert(completed(&now).to_string());
+    }
+    assert!(parked > 500, "{parked}");
     assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
 }
