@@ -26,10 +26,8 @@ fn instead(feature: Feature) -> Option<&'static str> {
         | Feature::Listen
         | Feature::Compensation
         | Feature::Report
+        | Feature::RunWorkflow
         | Feature::TaskTimeout => return None,
-        Feature::RunWorkflow => {
-            "Use call: sql with execute_workflow, or put the tasks here with do."
-        }
         Feature::Approval => "Use call: notify, and poll for the answer with call: sql and wait.",
         Feature::Schedule => "Use schedule_task.",
         Feature::Authentication => "Send an Authorization header.",

@@ -11,6 +11,7 @@
 mod answer;
 mod capability;
 mod check;
+mod child;
 pub mod control;
 mod define;
 mod effect;

@@ -1,10 +1,10 @@
 //! Writing back where runs stand: sets of rows, in the transaction that did the steps.
 
 use super::known::unreadable;
-use super::outside;
 use super::round::Entry;
 use super::run::{Run, Stand, nul};
 use super::steps::{self, Row};
+use super::{child, outside};
 use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::claim::to_uuids;
@@ -32,6 +32,7 @@ pub fn save(own: &Own, entries: &mut [Entry]) -> Result<()> {
     let over: Vec<Uuid> = checkpoints.iter().filter(|c| c.state.is_none()).map(|c| c.id).collect();
     let wanted = save_runs(own, checkpoints)?;
     away::ended(own, &over)?;
+    child::ended(own, &over)?;
     outside::clear(own, &over)?;
     keep_signals(own, entries)?;
     let mut jobs = Jobs::default();
@@ -405,6 +406,8 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
          WHERE h.id = ANY ($1) AND h.status = 'quarantined'",
         &[to_uuids(jobs).into(), error.into()],
     )?;
+    child::abandon(own, jobs)?;
+    child::ended(own, jobs)?;
     away::ended(own, jobs)
 }
 
