@@ -50,6 +50,10 @@ SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.un
 UNION ALL
 SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_wait', 'task_alert']) AS o
 UNION ALL
+-- What people decide for runs.
+SELECT v.level, o FROM (VALUES ('user', '{approval,approval_decision,my_approvals,decide_approval}'), ('monitor', '{approval,approval_decision,my_approvals}'))
+    AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

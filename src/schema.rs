@@ -45,7 +45,8 @@ extension_sql_file!(
 extension_sql_file!("../sql/32_task_alert.sql", name = "task_alert", requires = ["task_control"]);
 extension_sql_file!("../sql/40_workflow.sql", name = "workflow", requires = ["task_alert"]);
 extension_sql_file!("../sql/45_workflow_listen.sql", name = "listen", requires = ["workflow"]);
-extension_sql_file!("../sql/47_run_control.sql", name = "run_control", requires = ["listen"]);
+extension_sql_file!("../sql/46_workflow_people.sql", name = "people", requires = ["listen"]);
+extension_sql_file!("../sql/47_run_control.sql", name = "run_control", requires = ["people"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["run_control"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);

@@ -18,7 +18,6 @@ HTTP = {"method": "get", "endpoint": {"uri": "https://x.org", "authentication": 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"do": [{"a": {"run": {"shell": {"command": "ls"}}}}]}, "/do/0/a/run/shell", "function"),
     ({"do": [{"a": {"call": "grpc", "with": {}}}]}, "/do/0/a/call", "http"),
-    ({"do": [{"a": {"call": "approval", "with": {"role": "r", "subject": "s"}}}]}, "/do/0/a/call", "notify"),
     ({"do": [{"a": SQL}], "schedule": {"cron": "0 3 * * *"}}, "/schedule", "schedule_task"),
     ({"do": [{"a": SQL}], "use": {"secrets": ["s"]}}, "/use/secrets", "header"),
     ({"do": [{"a": {"call": "http", "with": HTTP}}]}, "/do/0/a/with/endpoint/authentication", "header"),

@@ -20,6 +20,7 @@ pub mod task;
 pub mod trigger;
 pub mod webhook;
 pub mod workflow;
+pub mod workflow_people;
 
 /// Declares a SQL-callable function: `sql_function!(automate_x, |args| Result<Datum>)`.
 /// An error becomes PostgreSQL's ERROR with its SQLSTATE, DETAIL and HINT.

@@ -1,6 +1,6 @@
 //! What is wrong with a definition: in itself, and with the database as its owner sees it.
 
-use super::capability;
+use super::{approval, capability};
 use crate::error::{Error, Result};
 use crate::noun::{TEMPLATE, WORKFLOW};
 use crate::spi::{as_extension, statement};
@@ -38,6 +38,7 @@ fn findings(document: &Value, owner: pg_sys::Oid) -> Result<Vec<Finding>> {
     let refused = capability::refused(&definition);
     let mut found: Vec<Finding> = refused.into_iter().map(|p| (p, None)).collect();
     found.extend(statements(&definition));
+    found.extend(roles(&definition)?.into_iter().map(|p| (p, None)));
     found.extend(templates(&definition, owner)?.into_iter().map(|p| (p, None)));
     Ok(found)
 }
@@ -87,6 +88,27 @@ fn problem(at: &str, code: &'static str, error: Error) -> Finding {
         Some(hint) => (problem.with_hint(hint), Some(sqlstate)),
         None => (problem, Some(sqlstate)),
     }
+}
+
+/// Roles that are to decide and do not exist.
+fn roles(definition: &Definition) -> Result<Vec<Problem>> {
+    let roles: Vec<(&str, &str)> = definition
+        .effects()
+        .filter_map(|effect| match effect {
+            EffectRef::Role { pointer, name } => Some((pointer.as_str(), name.as_str())),
+            _ => None,
+        })
+        .collect();
+    if roles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = roles.iter().map(|(_, name)| *name).collect();
+    let hints = as_extension(|own| approval::unknown_roles(own, &names))?;
+    let problem = |((pointer, name), hint): ((&str, &str), Option<String>)| {
+        let message = format!("role \"{name}\" does not exist");
+        Some(Problem::error(format!("{pointer}/with"), "unknown_role", message).with_hint(hint?))
+    };
+    Ok(roles.into_iter().zip(hints).filter_map(problem).collect())
 }
 
 /// Templates of notifications that the owner does not have.

@@ -9,6 +9,7 @@
 //! the row guards every checkpoint.
 
 mod answer;
+pub mod approval;
 mod capability;
 mod check;
 mod child;

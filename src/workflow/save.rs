@@ -4,7 +4,7 @@ use super::known::unreadable;
 use super::round::Entry;
 use super::run::{Run, Stand, nul};
 use super::steps::{self, Row};
-use super::{child, outside};
+use super::{approval, child, outside};
 use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::claim::to_uuids;
@@ -407,6 +407,7 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
         &[to_uuids(jobs).into(), error.into()],
     )?;
     child::abandon(own, jobs)?;
+    approval::abandon(own, jobs)?;
     child::ended(own, jobs)?;
     away::ended(own, jobs)
 }
@@ -421,6 +422,7 @@ pub fn forget_old(own: &Own, retention_s: i64) -> Result<()> {
                     WHERE finished_at < now() - $1 * interval '1 second' LIMIT 5000)
                 RETURNING id),
              items AS (DELETE FROM automate.run_item USING old WHERE run_item.run = old.id),
+             asked AS (DELETE FROM automate.approval USING old WHERE approval.run = old.id),
              steps AS (DELETE FROM automate.run_step USING old WHERE run_step.run = old.id)
              SELECT count(*) FROM old",
             &[retention_s.into()],

@@ -41,6 +41,7 @@ pub use command::{
     StepRecord, Text, Wanted,
 };
 pub use definition::{Definition, EffectRef, Start};
+pub use duration::millis as duration_ms;
 pub use error::WorkflowError;
 pub use event::Event;
 pub use feature::Feature;
