@@ -64,10 +64,7 @@ pub(super) fn start_own(own: &Own, start: &Start, parent: Option<&Parent>) -> Re
         check_version(own, start.name, workflow, version)?;
     }
     let id = Uuid::now_v7();
-    let traceparent = match parent.and_then(|p| p.traceparent) {
-        Some(own) => Some(own.to_owned()),
-        None => trace::current(),
-    };
+    let traceparent = parent.and_then(|p| p.traceparent.map(str::to_owned)).or_else(trace::current);
     let put = own.run(
         "WITH r AS (
             INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent,
