@@ -54,6 +54,7 @@ CREATE TABLE automate.approval_decision (
     comment  text,
     at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     session  regrole NOT NULL,
+    on_behalf_of regrole,
     PRIMARY KEY (approval, by),
     CONSTRAINT approval_decision_decision CHECK (decision OPERATOR(pg_catalog.=) ANY (ARRAY['approved', 'rejected']))
 );
@@ -64,13 +65,42 @@ COMMENT ON COLUMN automate.approval_decision.decision IS 'approved or rejected.'
 COMMENT ON COLUMN automate.approval_decision.comment IS 'What they said.';
 COMMENT ON COLUMN automate.approval_decision.at IS 'When.';
 COMMENT ON COLUMN automate.approval_decision.session IS 'Role that the session had logged in as.';
+COMMENT ON COLUMN automate.approval_decision.on_behalf_of IS 'Who had handed the decision to them; NULL: nobody.';
+
+CREATE TABLE automate.approval_delegation (
+    approval uuid NOT NULL REFERENCES automate.approval (id) ON DELETE CASCADE,
+    by       regrole NOT NULL,
+    to_role  regrole NOT NULL,
+    comment  text,
+    at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    session  regrole NOT NULL,
+    owner    regrole NOT NULL,
+    PRIMARY KEY (approval, by)
+);
+COMMENT ON TABLE automate.approval_delegation IS 'Who decides in whose stead.';
+COMMENT ON COLUMN automate.approval_delegation.approval IS 'Id in automate.approval.';
+COMMENT ON COLUMN automate.approval_delegation.by IS 'Who handed the decision on; does not decide any more.';
+COMMENT ON COLUMN automate.approval_delegation.to_role IS 'Who decides instead.';
+COMMENT ON COLUMN automate.approval_delegation.comment IS 'Why.';
+COMMENT ON COLUMN automate.approval_delegation.at IS 'When.';
+COMMENT ON COLUMN automate.approval_delegation.session IS 'Role that the session had logged in as.';
+COMMENT ON COLUMN automate.approval_delegation.owner IS 'The run''s owner.';
 
 ALTER TABLE automate.approval ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE automate.approval_decision ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE automate.approval_delegation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON automate.approval_delegation FOR SELECT USING (
+    pg_catalog.pg_has_role(owner, 'USAGE')
+    OR to_role::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)
+    OR by::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)
+    OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
+COMMENT ON POLICY own ON automate.approval_delegation IS 'The run''s owner sees it, and those between whom it is.';
 CREATE POLICY own ON automate.approval FOR SELECT USING (
     pg_catalog.pg_has_role(owner, 'USAGE')
     OR pg_catalog.pg_has_role(role, 'MEMBER')
     OR (escalated_at IS NOT NULL AND pg_catalog.pg_has_role(escalate_role, 'MEMBER'))
+    OR EXISTS (SELECT FROM automate.approval_delegation AS d
+               WHERE d.approval OPERATOR(pg_catalog.=) id AND d.to_role::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER))
     OR (SELECT pg_catalog.has_function_privilege('automate.see_all()', 'EXECUTE')));
 COMMENT ON POLICY own ON automate.approval IS
 'A role sees what it owns, what roles own whose privileges it has, and what it may decide.';
@@ -85,13 +115,17 @@ SELECT a.id, a.workflow, a.subject, a.data, a.role, a.quorum,
 FROM automate.approval AS a
 WHERE a.status OPERATOR(pg_catalog.=) 'pending'
   AND (pg_catalog.pg_has_role(a.role, 'MEMBER')
-       OR (a.escalated_at IS NOT NULL AND pg_catalog.pg_has_role(a.escalate_role, 'MEMBER')))
+       OR (a.escalated_at IS NOT NULL AND pg_catalog.pg_has_role(a.escalate_role, 'MEMBER'))
+       OR EXISTS (SELECT FROM automate.approval_delegation AS d
+                  WHERE d.approval OPERATOR(pg_catalog.=) a.id AND d.to_role::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)))
+  AND NOT EXISTS (SELECT FROM automate.approval_delegation AS d
+                  WHERE d.approval OPERATOR(pg_catalog.=) a.id AND d.by::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER))
   AND NOT EXISTS (
       SELECT FROM automate.approval_decision AS d
       WHERE d.approval OPERATOR(pg_catalog.=) a.id
         AND d.by::pg_catalog.oid OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER));
 COMMENT ON VIEW automate.my_approvals IS
-'What the current role may decide and has not decided yet; answer with automate.decide_approval.';
+'What the current role may decide, and has neither decided nor handed on yet; answer with automate.decide_approval.';
 COMMENT ON COLUMN automate.my_approvals.id IS 'For automate.decide_approval.';
 COMMENT ON COLUMN automate.my_approvals.workflow IS 'Name of the workflow that asks.';
 COMMENT ON COLUMN automate.my_approvals.subject IS 'What is to be decided.';
@@ -109,3 +143,9 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'automate_decide_approval';
 COMMENT ON FUNCTION automate.decide_approval(uuid, text, text) IS
 'Decides as the current role, which must be a member of the approval''s role, or of the role it was escalated to, and able to log in: approved or rejected (approve and reject will do). Returns what the approval is then: pending as long as the quorum is not reached, approved or rejected; the run goes on when the caller''s transaction commits. Refused when it is not pending any more, or when the role has decided before.';
+
+CREATE FUNCTION automate.delegate_approval(approval uuid, to_role regrole, comment text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'automate_delegate_approval';
+COMMENT ON FUNCTION automate.delegate_approval(uuid, regrole, text) IS
+'Hands the current role''s part in an approval on to another role that is permitted to log in, once; it decides instead, though it need not be a member of the approval''s role. Refused when the current role may not decide the approval, has decided it or handed it on before, or when it is not pending any more.';

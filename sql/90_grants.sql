@@ -51,7 +51,8 @@ UNION ALL
 SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_wait', 'task_alert']) AS o
 UNION ALL
 -- What people decide for runs.
-SELECT v.level, o FROM (VALUES ('user', '{approval,approval_decision,my_approvals,decide_approval}'), ('monitor', '{approval,approval_decision,my_approvals}'))
+SELECT v.level, o FROM (VALUES ('user', '{approval,approval_decision,approval_delegation,my_approvals,decide_approval,delegate_approval}'),
+    ('monitor', '{approval,approval_decision,approval_delegation,my_approvals}'))
     AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.

@@ -172,6 +172,33 @@ def test_what_is_decided_in_time_is_not_escalated(db: Database, role: Any, bosse
     no_jobs(db)
 
 
+def test_a_decision_is_handed_on_once(db: Database, role: Any, bosses: str) -> None:
+    ann, as_ann = member(db, role, bosses, "ann")
+    zoe = role("zoe")
+    as_zoe = db.connect(zoe)
+    create(db, "w", ask(bosses))
+    run = start(db, "w")
+    approval = asked(db, run)
+    call = "SELECT automate.delegate_approval(%s, %s::regrole, 'on leave')"
+    with pytest.raises(errors.UndefinedObject):
+        as_zoe.execute(call, [approval, ann])
+    with pytest.raises(errors.InsufficientPrivilege, match="log in"):
+        as_ann.execute(call, [approval, bosses])
+    with pytest.raises(errors.InvalidParameterValue, match="itself"):
+        as_ann.execute(call, [approval, ann])
+    as_ann.execute(call, [approval, zoe])
+    assert as_ann.execute("SELECT count(*) FROM automate.my_approvals").fetchone() == (0,)
+    assert as_zoe.execute("SELECT id::text FROM automate.my_approvals").fetchall() == [(approval,)]
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="handed"):
+        decide(as_ann, approval, "approved")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="handed"):
+        as_ann.execute(call, [approval, zoe])
+    assert decide(as_zoe, approval, "approved") == "approved"
+    assert end(db, run)[1]["by"] == zoe
+    assert db.rows("SELECT by::text, on_behalf_of::text FROM automate.approval_decision") == [(zoe, ann)]
+    no_jobs(db)
+
+
 def test_unknown_roles_are_refused_when_the_workflow_is_made(db: Database, bosses: str) -> None:
     with pytest.raises(errors.Error, match="does not exist"):
         create(db, "w", ask("nobody_of_this_name"))

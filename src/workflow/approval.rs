@@ -4,8 +4,10 @@
 //! that: what they cannot take back at once, a job of its own takes back later.
 
 mod decide;
+mod delegate;
 
 pub use decide::decide;
+pub use delegate::delegate;
 
 use super::outside;
 use super::run::Run;

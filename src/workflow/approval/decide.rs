@@ -18,14 +18,7 @@ pub fn decide(
     comment: Option<&str>,
 ) -> Result<&'static str> {
     let decision = read_decision(decision)?;
-    if !access::can_log_in(role) {
-        // Else each member of a group could decide once more in its name.
-        return Err(Error::forbidden("only roles that are permitted to log in may decide")
-            .with_detail("The current role has the attribute NOLOGIN.")
-            .with_hint(
-                "SET ROLE to the role of the person who decides, which is a member of it.",
-            ));
-    }
+    check_person(role)?;
     as_extension(|own| {
         let rows = lock(own, id, role)?;
         check(&rows, id)?;
@@ -40,6 +33,16 @@ pub fn decide(
     })
 }
 
+/// Else each member of a group could decide once more in its name.
+pub(super) fn check_person(role: pg_sys::Oid) -> Result<()> {
+    if access::can_log_in(role) {
+        return Ok(());
+    }
+    Err(Error::forbidden("only roles that are permitted to log in may decide")
+        .with_detail("A role with the attribute NOLOGIN is not a person.")
+        .with_hint("Name, or SET ROLE to, the role of the person who decides."))
+}
+
 fn read_decision(text: &str) -> Result<&'static str> {
     match text {
         "approved" | "approve" => Ok("approved"),
@@ -52,18 +55,20 @@ fn read_decision(text: &str) -> Result<&'static str> {
 }
 
 /// Whoever decides at the same time waits here.
-fn lock(own: &Own, id: Uuid, role: pg_sys::Oid) -> Result<Rows> {
+pub(super) fn lock(own: &Own, id: Uuid, role: pg_sys::Oid) -> Result<Rows> {
     own.run(
         "SELECT run, owner::oid, step, attempt, status, role::text,
                 coalesce(pg_has_role($2, role, 'MEMBER'), false)
-                OR (escalated_at IS NOT NULL AND coalesce(pg_has_role($2, escalate_role, 'MEMBER'), false)),
-                pg_has_role($2, owner, 'USAGE')
-         FROM automate.approval WHERE id = $1 FOR UPDATE",
+                OR (escalated_at IS NOT NULL AND coalesce(pg_has_role($2, escalate_role, 'MEMBER'), false))
+                OR EXISTS (SELECT FROM automate.approval_delegation AS d WHERE d.approval = a.id AND d.to_role = $2),
+                pg_has_role($2, owner, 'USAGE'),
+                (SELECT d.to_role::text FROM automate.approval_delegation AS d WHERE d.approval = a.id AND d.by = $2)
+         FROM automate.approval AS a WHERE id = $1 FOR UPDATE",
         &[key(id).into(), role.into()],
     )
 }
 
-fn check(rows: &Rows, id: Uuid) -> Result<()> {
+pub(super) fn check(rows: &Rows, id: Uuid) -> Result<()> {
     let is_member = rows.get(0, 7) == Some(true);
     if !is_member && rows.get(0, 8) == Some(true) {
         let of: String = rows.get(0, 6).unwrap_or_default();
@@ -78,8 +83,16 @@ fn check(rows: &Rows, id: Uuid) -> Result<()> {
             .with_detail("Only those that the current role may decide are looked for.")
             .with_hint("SELECT id, subject FROM automate.my_approvals shows those there are."));
     }
+    let handed: Option<String> = rows.get(0, 9);
     match rows.get::<String>(0, 5).as_deref() {
-        Some("pending") => Ok(()),
+        Some("pending") if handed.is_none() => Ok(()),
+        Some("pending") => {
+            let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+            let message = format!("the current role has handed approval {id} on");
+            Err(Error::refused(code, message)
+                .with_detail(format!("{} decides instead.", handed.unwrap_or_default()))
+                .with_hint("See automate.approval_delegation."))
+        }
         status => {
             let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
             let status = status.unwrap_or_default();
@@ -102,17 +115,22 @@ fn record(
     // SAFETY: reads a process-local variable.
     let session = unsafe { pg_sys::GetSessionUserId() };
     let put = own.run(
-        "INSERT INTO automate.approval_decision (approval, by, decision, comment, session)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (approval, by) DO NOTHING",
+        "INSERT INTO automate.approval_decision (approval, by, decision, comment, session, on_behalf_of)
+         VALUES ($1, $2, $3, $4, $5, (SELECT d.by FROM automate.approval_delegation AS d
+                                      WHERE d.approval = $1 AND d.to_role = $2 ORDER BY d.at LIMIT 1)) ON CONFLICT (approval, by) DO NOTHING",
         &[key(id).into(), role.into(), decision.into(), comment.into(), session.into()],
     )?;
     if put.processed == 1 {
         return Ok(());
     }
+    Err(decided(id))
+}
+
+pub(super) fn decided(id: Uuid) -> Error {
     let code = PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION;
-    Err(Error::refused(code, format!("the current role has decided approval {id} before"))
+    Error::refused(code, format!("the current role has decided approval {id} before"))
         .with_detail("Each role counts once.")
-        .with_hint("It waits for others: see automate.approval_decision."))
+        .with_hint("It waits for others: see automate.approval_decision.")
 }
 
 fn has_quorum(own: &Own, id: Uuid) -> Result<bool> {
