@@ -38,7 +38,7 @@ CREATE TABLE automate.task (
     CONSTRAINT task_status CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'paused', 'disabled'])),
     CONSTRAINT task_next CHECK (CASE WHEN on_trigger IS NOT NULL THEN next_run_at IS NULL
         ELSE status OPERATOR(pg_catalog.<>) 'active' OR next_run_at IS NOT NULL END),
-    CONSTRAINT task_misfire CHECK (misfire OPERATOR(pg_catalog.~) '^(skip|once|all|last [1-9][0-9]*)$'),
+    CONSTRAINT task_misfire CHECK (misfire OPERATOR(pg_catalog.~) '^(skip|once|all|last ([1-9][0-9]{0,2}|1000))$'),
     CONSTRAINT task_overlap CHECK (overlap OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'queue', 'replace', 'allow'])),
     CONSTRAINT task_upstream CHECK (on_upstream_failure OPERATOR(pg_catalog.=) ANY (ARRAY['skip', 'run', 'wait'])),
     CONSTRAINT task_validity CHECK (valid_until OPERATOR(pg_catalog.>=) valid_from),
@@ -66,7 +66,7 @@ COMMENT ON COLUMN automate.task.command IS 'The statements, or the name of the w
 COMMENT ON COLUMN automate.task.args IS 'By task_type, such as {"params": [...]} for sql: see automate.schedule_task.';
 COMMENT ON COLUMN automate.task.search_path IS 'search_path under which the command was written.';
 COMMENT ON COLUMN automate.task.top_level IS 'True for statements that refuse a transaction block, such as VACUUM.';
-COMMENT ON COLUMN automate.task.misfire IS 'What is done about instants that were missed, such as while the server was down: once (the latest of them runs now), skip (none, if the latest is over 60 seconds late), all (each, up to the last 1000) or last n (the latest n).';
+COMMENT ON COLUMN automate.task.misfire IS 'What is done about instants that were missed, such as while the server was down: once (the latest of them runs now), skip (none, if the latest is over 60 seconds late), all (each, up to the last 1000) or last n (the latest n, from 1 to 1000).';
 COMMENT ON COLUMN automate.task.overlap IS 'What is done about a run that is due while an earlier one is not over: skip (it is left out), queue (it waits for its turn), replace (the earlier one is cancelled) or allow.';
 COMMENT ON COLUMN automate.task.jitter_ms IS 'Each run begins later than its instant by less than this many milliseconds, always the same for the same instant.';
 COMMENT ON COLUMN automate.task.timeout_ms IS 'Longest time for an attempt, in milliseconds; empty: the role''s statement_timeout.';

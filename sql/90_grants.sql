@@ -55,6 +55,11 @@ SELECT v.level, o FROM (VALUES ('user', '{approval,approval_decision,approval_de
     ('monitor', '{approval,approval_decision,approval_delegation,my_approvals}'))
     AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
 UNION ALL
+SELECT v.level, o FROM (VALUES
+    ('user', '{workflow_stats,workflow_step_stats,workflow_step_figures,workflow_step_kind,workflow_since,workflow_advice,workflow_advice_json}'),
+    ('monitor', '{workflow_stats,workflow_step_stats,workflow_step_figures,workflow_step_kind,workflow_since}'))
+    AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
+UNION ALL
 -- Events: what comes in by webhooks, schemas, replay.
 SELECT v.level, o FROM (VALUES
     ('user', '{webhook_source,webhook_grant,webhook_receipt,event_schema}'),

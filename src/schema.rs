@@ -53,7 +53,12 @@ extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", require
 extension_sql_file!("../sql/80_operate.sql", name = "operate", requires = ["task_trouble"]);
 extension_sql_file!("../sql/82_task_runs.sql", name = "task_runs", requires = ["operate"]);
 extension_sql_file!("../sql/83_task_stats.sql", name = "task_stats", requires = ["task_runs"]);
-extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["task_stats"]);
+extension_sql_file!(
+    "../sql/84_workflow_stats.sql",
+    name = "workflow_stats",
+    requires = ["task_stats"]
+);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["workflow_stats"]);
 extension_sql_file!("../sql/90_grants.sql", name = "grants", requires = ["doctor"]);
 extension_sql_file!("../sql/92_follow.sql", name = "follow", requires = ["grants"]);
 extension_sql_file!("../sql/95_preload.sql", name = "preload", requires = ["follow"], finalize);

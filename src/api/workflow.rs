@@ -81,3 +81,8 @@ sql_function!(automate_execute_workflow, pg_finfo_automate_execute_workflow, |ar
     })
     .map(Answer::Uuid)
 });
+
+sql_function!(automate_workflow_advice, pg_finfo_automate_workflow_advice, |args| {
+    let (name, since) = (args.text(0, "name")?, args.text(1, "since")?);
+    Ok(Answer::Json(Value::Array(workflow::advise(pg::current_user(), &name, &since)?)))
+});

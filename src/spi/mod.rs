@@ -6,6 +6,7 @@ pub mod insert;
 pub mod own;
 pub mod query;
 mod rights;
+pub mod scan;
 pub mod script;
 pub mod statement;
 pub mod step;

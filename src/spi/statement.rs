@@ -143,7 +143,7 @@ pub fn no_parameters(what: &str, text: &str, count: usize) -> Error {
 }
 
 /// The types that the parser infers for $1, $2, ... SPI must be connected.
-fn infer_types(text: &CStr) -> Vec<pg_sys::Oid> {
+pub(super) fn infer_types(text: &CStr) -> Vec<pg_sys::Oid> {
     // SAFETY: the parameter list is only used during the call, since the plan is freed before we
     // return; `types` is palloc'd by the parser in the current context and copied before it goes.
     unsafe {

@@ -4,8 +4,9 @@
 use super::row::{Task, tasks};
 use super::run::{self, Cause, NewRun, Skipped};
 use super::{news, when};
-use crate::error::Result;
+use crate::error::{Error, Failure, Result};
 use crate::queue::claim::to_uuids;
+use crate::spi::own::Rows;
 use crate::spi::{Own, step};
 use crate::{access, pg};
 use automate_core::task::{LATE, Missed, Overlap, Settled, settle};
@@ -30,37 +31,77 @@ pub fn fire_due(own: &Own) -> Result<bool> {
         ),
         &[when::to_datum(now)?.into(), CHUNK.into()],
     )?;
-    let due = (0..rows.len()).map(|row| Task::read(&rows, row)).collect::<Result<Vec<Task>>>()?;
-    let mut round = Round::default();
-    for task in &due {
-        match plan(task, now) {
-            Ok(Some(settled)) => round.take(task, settled, now)?,
-            Ok(None) => disable(own, task.id, "its owner was dropped")?,
-            Err(failure) => {
-                log!("pg_automate disables task \"{}\": {failure}", task.name);
-                disable(own, task.id, &failure)?;
+    let mut due = Vec::with_capacity(rows.len());
+    for row in 0..rows.len() {
+        match Task::read(&rows, row) {
+            Ok(task) => due.push(task),
+            Err(error) => give_up_row(own, &rows, row, Failure::from(error))?,
+        }
+    }
+    let due: Vec<&Task> = due.iter().collect();
+    // What one of them cannot have written would hold up all: then each is written by itself.
+    if let Err(failure) = in_one(own, &due, now) {
+        if !is_of_data(&failure) {
+            return Err(failure.into());
+        }
+        for task in &due {
+            match in_one(own, &[task], now) {
+                Ok(()) => {}
+                Err(failure) if is_of_data(&failure) => {
+                    give_up(own, task.id, &task.name, &failure.text())?;
+                }
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
-    round.write(own)?;
-    Ok(due.len() as i64 == CHUNK)
+    Ok(rows.len() as i64 == CHUNK)
+}
+
+/// Whether an error comes from what a row holds. All others, such as a full disk, pass: the tasks
+/// are tried again.
+fn is_of_data(failure: &Failure) -> bool {
+    const DATA: [&str; 3] = ["22", "23", "54"];
+    DATA.iter().any(|class| failure.sqlstate().starts_with(class))
+}
+
+/// Settles tasks in a subtransaction: all of them or, on an error, none.
+fn in_one(own: &Own, due: &[&Task], now: DateTime<Utc>) -> std::result::Result<(), Failure> {
+    step::in_subtransaction(|| settle_all(own, due, now).unwrap_or_else(|error| error.raise()))
+}
+
+fn settle_all(own: &Own, due: &[&Task], now: DateTime<Utc>) -> Result<()> {
+    let mut round = Round::default();
+    for task in due {
+        match plan(task, now) {
+            Ok(Some(settled)) => round.take(task, settled, now)?,
+            Ok(None) => disable(own, task.id, "its owner was dropped")?,
+            Err(error) => give_up(own, task.id, &task.name, &Failure::from(error).text())?,
+        }
+    }
+    round.write(own)
+}
+
+/// Disables a task whose row makes no sense.
+fn give_up_row(own: &Own, rows: &Rows, row: usize, failure: Failure) -> Result<()> {
+    let id: pgrx::Uuid =
+        rows.get(row, 1).ok_or_else(|| Error::Internal("a task without an id".into()))?;
+    let name: String = rows.get(row, 2).unwrap_or_default();
+    give_up(own, Uuid::from_bytes(*id.as_bytes()), &name, &failure.text())
+}
+
+fn give_up(own: &Own, id: Uuid, name: &str, why: &str) -> Result<()> {
+    log!("pg_automate disables task \"{name}\": {why}");
+    disable(own, id, why)
 }
 
 /// What becomes of a task's instants; None when its owner is gone.
-fn plan(task: &Task, now: DateTime<Utc>) -> std::result::Result<Option<Settled>, String> {
-    let planned = step::in_subtransaction(|| -> Result<Option<Settled>> {
-        if pg::role_name(task.owner).is_none() {
-            return Ok(None);
-        }
-        let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
-        let first = task.next_run.unwrap_or(now);
-        Ok(Some(settle(&schedule, first, now, task.misfire, task.valid_until)))
-    });
-    match planned {
-        Ok(Ok(settled)) => Ok(settled),
-        Ok(Err(error)) => Err(crate::error::Failure::from(error).text()),
-        Err(failure) => Err(failure.text()),
+fn plan(task: &Task, now: DateTime<Utc>) -> Result<Option<Settled>> {
+    if pg::role_name(task.owner).is_none() {
+        return Ok(None);
     }
+    let schedule = when::read_kept(&task.schedule, &task.time_zone)?;
+    let first = task.next_run.unwrap_or(now);
+    Ok(Some(settle(&schedule, first, now, task.misfire, task.valid_until)))
 }
 
 /// What is to be written of the tasks of a chunk.

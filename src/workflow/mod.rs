@@ -8,6 +8,7 @@
 //! kind into the queue (`news`). What is in memory between two rounds is a cache: the revision of
 //! the row guards every checkpoint.
 
+mod advice;
 mod answer;
 pub mod approval;
 mod capability;
@@ -33,6 +34,7 @@ mod step_job;
 mod steps;
 mod turn;
 
+pub use advice::advise;
 pub use check::problems;
 pub use define::{create, drop, set_status};
 pub use report_step::ended as report_ended;

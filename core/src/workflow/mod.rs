@@ -16,6 +16,7 @@
 //! `use.functions` has the pointer of its call, `/call/` and the name of the function.)
 
 mod advance;
+pub mod advice;
 mod auth;
 mod call;
 mod catch;

@@ -16,7 +16,7 @@ mod sql;
 mod tasks;
 
 pub(crate) use http::METHODS;
-use problems::escape;
+pub(in crate::workflow) use problems::escape;
 
 use super::definition::{Data, Definition, EffectRef, List, Start, Task};
 use super::feature::Feature;
