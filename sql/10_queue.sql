@@ -39,7 +39,7 @@ CREATE UNIQUE INDEX job_dedupe ON automate.job (owner, dedupe_key) WHERE dedupe_
 COMMENT ON TABLE automate.job IS
 'What is still to be done: small and hot. Finished work moves to automate.job_history. Its owner can read it; only functions write it.';
 COMMENT ON COLUMN automate.job.id IS 'uuid v7: sorts by the time it was made.';
-COMMENT ON COLUMN automate.job.kind IS 'sql (a background statement), task, alert (tells how a task fares), rule, trigger (its condition on an event, or what a subscriber does), run (a run of a workflow, a step of one, or what it is told), hear (brings events to steps that listen), report, http, delivery.';
+COMMENT ON COLUMN automate.job.kind IS 'sql (a background statement), task, alert (tells how a task fares), rule, trigger (its condition on an event, or what a subscriber does), run (a run of a workflow, a step of one, or what it is told), hear (brings events to steps that listen), approval (escalates or withdraws one), report, http, delivery.';
 COMMENT ON COLUMN automate.job.status IS 'ready, scheduled (run_at is still to come), held (a run that waits for other tasks), waiting (what a task has started goes on) or running (network and top-level work under a lease; other work being done now is seen in automate.activity).';
 COMMENT ON COLUMN automate.job.owner IS 'Role in whose session it runs.';
 COMMENT ON COLUMN automate.job.priority IS 'Smaller runs first; 100 is usual.';

@@ -76,6 +76,10 @@ CREATE TABLE automate.run (
     source          text,
     idempotency_key text,
     depth           integer NOT NULL DEFAULT 0,
+    parent          uuid,
+    parent_step     text,
+    parent_attempt  integer,
+    nesting         integer NOT NULL DEFAULT 0,
     deadline        timestamptz,
     cancelling      boolean NOT NULL DEFAULT false,
     told            bigint NOT NULL DEFAULT 0,
@@ -97,6 +101,7 @@ CREATE TABLE automate.run (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE UNIQUE INDEX run_idempotency ON automate.run (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX run_open ON automate.run (workflow_id) WHERE finished_at IS NULL;
+CREATE INDEX run_parent ON automate.run (parent, parent_step) WHERE parent IS NOT NULL;
 CREATE INDEX run_finished ON automate.run (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE automate.run IS
 'Runs of workflows. The job of a run in automate.job has the run''s id. Finished runs are kept for automate.history_retention.';
@@ -116,6 +121,10 @@ COMMENT ON COLUMN automate.run.workflow_id IS 'Id in automate.workflow; the run 
 COMMENT ON COLUMN automate.run.source IS 'What caused it, such as rule:late.';
 COMMENT ON COLUMN automate.run.idempotency_key IS 'A second start of the workflow with this key gives this run.';
 COMMENT ON COLUMN automate.run.depth IS 'Rules and triggers that led to it, one causing the next; 0: none.';
+COMMENT ON COLUMN automate.run.parent IS 'Run whose step started it (run: workflow): the children of a run are the rows with its id here.';
+COMMENT ON COLUMN automate.run.parent_step IS 'That step, as in automate.run_step.';
+COMMENT ON COLUMN automate.run.parent_attempt IS 'Attempt of that step that waits for its end; NULL: none waits.';
+COMMENT ON COLUMN automate.run.nesting IS 'Runs within which it was started, each by the one before; 0: none, at most 16.';
 COMMENT ON COLUMN automate.run.deadline IS 'When it faults with a timeout, if its definition has one.';
 COMMENT ON COLUMN automate.run.cancelling IS 'True once somebody asked to cancel it: it ends before its next step.';
 COMMENT ON COLUMN automate.run.told IS 'Counts what was put down for it in automate.run_news.';

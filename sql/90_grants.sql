@@ -50,6 +50,11 @@ SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.un
 UNION ALL
 SELECT v.level, o FROM (VALUES ('user'), ('monitor')) AS v(level), pg_catalog.unnest(ARRAY['task_wait', 'task_alert']) AS o
 UNION ALL
+-- What people decide for runs.
+SELECT v.level, o FROM (VALUES ('user', '{approval,approval_decision,approval_delegation,my_approvals,decide_approval,delegate_approval}'),
+    ('monitor', '{approval,approval_decision,approval_delegation,my_approvals}'))
+    AS v(level, objects), pg_catalog.unnest(v.objects::pg_catalog.text[]) AS o
+UNION ALL
 SELECT v.level, o FROM (VALUES
     ('user', '{workflow_stats,workflow_step_stats,workflow_step_figures,workflow_step_kind,workflow_since,workflow_advice,workflow_advice_json}'),
     ('monitor', '{workflow_stats,workflow_step_stats,workflow_step_figures,workflow_step_kind,workflow_since}'))

@@ -40,6 +40,7 @@ fn perform_kind(job: &Job) -> Result<Outcome> {
             (Some(text), Some(params)) => run_sql(text, params),
             _ => Err(unreadable("it needs sql, a text, and params, an array")),
         },
+        "approval" => workflow::approval::perform(job),
         "hear" => workflow::listen::perform(job),
         "report" => report::perform(job),
         "rule" => rule::perform(job),

@@ -69,7 +69,8 @@ extension_sql_file!(
     name = "listen",
     requires = ["workflow_versions"]
 );
-extension_sql_file!("../sql/47_run_control.sql", name = "run_control", requires = ["listen"]);
+extension_sql_file!("../sql/46_workflow_people.sql", name = "people", requires = ["listen"]);
+extension_sql_file!("../sql/47_run_control.sql", name = "run_control", requires = ["people"]);
 extension_sql_file!("../sql/50_notify.sql", name = "notify", requires = ["run_control"]);
 extension_sql_file!("../sql/60_report.sql", name = "report", requires = ["notify"]);
 extension_sql_file!("../sql/79_task_trouble.sql", name = "task_trouble", requires = ["report"]);

@@ -16,10 +16,8 @@ HTTP = {"method": "get", "endpoint": {"uri": "https://x.org", "authentication": 
 
 # A document, the place of what is refused, and a word of the way out.
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"do": [{"a": {"run": {"workflow": {"name": "w"}}}}]}, "/do/0/a/run", "execute_workflow"),
     ({"do": [{"a": {"run": {"shell": {"command": "ls"}}}}]}, "/do/0/a/run/shell", "function"),
     ({"do": [{"a": {"call": "grpc", "with": {}}}]}, "/do/0/a/call", "http"),
-    ({"do": [{"a": {"call": "approval", "with": {"role": "r", "subject": "s"}}}]}, "/do/0/a/call", "notify"),
     ({"do": [{"a": SQL}], "schedule": {"cron": "0 3 * * *"}}, "/schedule", "schedule_task"),
     ({"do": [{"a": SQL}], "use": {"secrets": ["s"]}}, "/use/secrets", "header"),
     ({"do": [{"a": {"call": "http", "with": HTTP}}]}, "/do/0/a/with/endpoint/authentication", "header"),

@@ -22,6 +22,7 @@ pub mod webhook;
 pub mod workflow;
 pub mod workflow_draw;
 pub mod workflow_import;
+pub mod workflow_people;
 pub mod workflow_steps;
 pub mod workflow_version;
 

@@ -1,13 +1,23 @@
-//! What the courier brings back of a request, as the output or the error of its step.
+//! What comes back of a request, a child or people, as the output or the error of its step.
 
+use super::known::unreadable;
 use automate_core::workflow::{Command, Event, HttpOutput, WorkflowError};
 use serde_json::{Value, json};
 
 /// The event that an answer of the courier is for the step of `command`:
 /// `{"ok": {status, headers, body_text, truncated}}` or
-/// `{"error": {status, title, detail, class, body_text}}`.
+/// `{"error": {status, title, detail, class, body_text}}`; or of others: `{"done": output}` or
+/// `{"failed": error}`, as it is.
 pub fn event(step: &str, answer: &Value, command: Option<&Command>) -> Event {
     let step = step.to_string();
+    if let Some(output) = answer.get("done") {
+        return Event::Done { step, output: output.clone() };
+    }
+    if let Some(error) = answer.get("failed") {
+        let read = serde_json::from_value(error.clone());
+        let error = read.unwrap_or_else(|e| unreadable(&e.to_string()));
+        return Event::Failed { step, error };
+    }
     let result = match (answer.get("ok"), command) {
         (Some(ok), Some(Command::Http { method, url, headers, output, .. })) => {
             let request = json!({ "method": method, "uri": url, "headers": headers });

@@ -26,11 +26,9 @@ fn instead(feature: Feature) -> Option<&'static str> {
         | Feature::Listen
         | Feature::Compensation
         | Feature::Report
+        | Feature::Approval
+        | Feature::RunWorkflow
         | Feature::TaskTimeout => return None,
-        Feature::RunWorkflow => {
-            "Use call: sql with execute_workflow, or put the tasks here with do."
-        }
-        Feature::Approval => "Use call: notify, and poll for the answer with call: sql and wait.",
         Feature::Schedule => "Use schedule_task.",
         Feature::Authentication => "Send an Authorization header.",
         Feature::Secrets => "Send what is secret as a header that a SQL step reads.",

@@ -11,8 +11,10 @@
 mod advice;
 pub mod alter;
 mod answer;
+pub mod approval;
 mod capability;
 mod check;
+mod child;
 pub mod control;
 mod cycle;
 mod define;

@@ -1,7 +1,7 @@
 //! What others do for a run: the courier, people, events, other runs.
 
 use super::run::Run;
-use super::{listen, report_step, request};
+use super::{approval, child, listen, report_step, request};
 use crate::error::{Error, Result};
 use crate::queue::claim::to_uuids;
 use crate::spi::Own;
@@ -13,6 +13,8 @@ pub fn issue(own: &Own, run: &Run, command: &Command) -> Result<()> {
     match command {
         Command::Http { .. } => request::send(own, run, command),
         Command::Listen { step, wants, .. } => listen::open(own, run, step, wants),
+        Command::Approval { .. } => approval::open(own, run, command),
+        Command::Run { .. } => child::start(own, run, command),
         Command::Report { .. } => report_step::start(run, command),
         // What cannot be handed out is refused when the workflow is created.
         _ => Err(Error::Internal("nobody carries out this command".into())),
@@ -27,6 +29,8 @@ pub fn withdraw(own: &Own, run: &Run, step: &str, attempt: u32) -> Result<()> {
             WHERE owner = $1 AND dedupe_key = $2 AND status <> 'running' FOR UPDATE SKIP LOCKED)",
         &[run.owner.into(), key(run.id, step, attempt).into()],
     )?;
+    approval::close(own, run.id, step)?;
+    child::close(own, run.id, step)?;
     listen::close(own, run.id, step)
 }
 

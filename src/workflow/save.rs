@@ -1,10 +1,10 @@
 //! Writing back where runs stand: sets of rows, in the transaction that did the steps.
 
 use super::known::unreadable;
-use super::outside;
 use super::round::Entry;
 use super::run::{Run, Stand, nul};
 use super::steps::{self, Row};
+use super::{approval, child, outside};
 use crate::error::{Error, Result};
 use crate::queue::Job;
 use crate::queue::claim::to_uuids;
@@ -32,6 +32,7 @@ pub fn save(own: &Own, entries: &mut [Entry]) -> Result<()> {
     let over: Vec<Uuid> = checkpoints.iter().filter(|c| c.state.is_none()).map(|c| c.id).collect();
     let wanted = save_runs(own, checkpoints)?;
     away::ended(own, &over)?;
+    child::ended(own, &over)?;
     outside::clear(own, &over)?;
     keep_signals(own, entries)?;
     let mut jobs = Jobs::default();
@@ -405,6 +406,9 @@ pub fn fault_quarantined(own: &Own, jobs: &[Uuid]) -> Result<()> {
          WHERE h.id = ANY ($1) AND h.status = 'quarantined'",
         &[to_uuids(jobs).into(), error.into()],
     )?;
+    child::abandon(own, jobs)?;
+    approval::abandon(own, jobs)?;
+    child::ended(own, jobs)?;
     away::ended(own, jobs)
 }
 
@@ -418,6 +422,7 @@ pub fn forget_old(own: &Own, retention_s: i64) -> Result<()> {
                     WHERE finished_at < now() - $1 * interval '1 second' LIMIT 5000)
                 RETURNING id),
              items AS (DELETE FROM automate.run_item USING old WHERE run_item.run = old.id),
+             asked AS (DELETE FROM automate.approval USING old WHERE approval.run = old.id),
              steps AS (DELETE FROM automate.run_step USING old WHERE run_step.run = old.id)
              SELECT count(*) FROM old",
             &[retention_s.into()],

@@ -35,12 +35,22 @@ pub(super) struct Found {
     pub canary: Option<i32>,
 }
 
-/// Starts a run in the current transaction; returns its id.
-pub fn start(start: &Start) -> Result<Uuid> {
-    as_extension(|own| start_own(own, start))
+/// The step that starts a run.
+pub(super) struct Parent<'a> {
+    pub run: Uuid,
+    pub step: &'a str,
+    /// The attempt that waits for the end of the run; none: it does not.
+    pub attempt: Option<i32>,
+    pub nesting: i32,
+    pub traceparent: Option<&'a str>,
 }
 
-fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
+/// Starts a run in the current transaction; returns its id.
+pub fn start(start: &Start) -> Result<Uuid> {
+    as_extension(|own| start_own(own, start, None))
+}
+
+pub(super) fn start_own(own: &Own, start: &Start, parent: Option<&Parent>) -> Result<Uuid> {
     let found = find(own, start.owner, start.name)?;
     if found.status != "active" {
         return Err(Error::refused(
@@ -59,10 +69,12 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
     if start.version.is_some() {
         check_version(own, start.name, workflow, version)?;
     }
+    let traceparent = parent.and_then(|p| p.traceparent.map(str::to_owned)).or_else(trace::current);
     let put = own.run(
         "WITH r AS (
-            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent)
-            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10)
+            INSERT INTO automate.run (id, workflow, version, input, owner, workflow_id, source, idempotency_key, depth, traceparent,
+                parent, parent_step, parent_attempt, nesting)
+            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
             ON CONFLICT (workflow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
             RETURNING id)
          INSERT INTO automate.job (id, kind, owner, lane, payload, source, run_at, status)
@@ -77,7 +89,11 @@ fn start_own(own: &Own, start: &Start) -> Result<Uuid> {
             start.source.into(),
             start.idempotency_key.into(),
             cause::depth().into(),
-            trace::current().into(),
+            traceparent.into(),
+            parent.map(|p| pgrx::Uuid::from_bytes(*p.run.as_bytes())).into(),
+            parent.map(|p| p.step).into(),
+            parent.and_then(|p| p.attempt).into(),
+            parent.map_or(0, |p| p.nesting).into(),
         ],
     )?;
     if put.processed == 1 {

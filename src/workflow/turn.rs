@@ -364,7 +364,11 @@ impl<'a> Play<'a> {
     /// Tells the interpreter what happened and carries out what it commands; also says whether it
     /// took the event.
     fn advance(&mut self, event: Event) -> Result<(Option<Stand>, bool), WorkflowError> {
-        let done = event.step().map(str::to_owned);
+        let done = match &event {
+            // What the step has asked for is still under way.
+            Event::TimerFired { .. } => None,
+            event => event.step().map(str::to_owned),
+        };
         let sole = self.run.state.as_ref().is_none_or(|s| s.pending_step() == done.as_deref());
         self.before = if sole && self.is_sole() { Vec::new() } else { self.pending() };
         let run = &mut *self.run;
@@ -414,13 +418,14 @@ impl<'a> Play<'a> {
             Command::Complete { output } => return Ok(Some(Stand::Completed(output))),
             Command::Fault { error } => return Ok(Some(Stand::Faulted(error))),
             Command::Cancel => return Ok(Some(Stand::Cancelled)),
-            command => self.issue(&command),
+            command => self.issue(&command)?,
         }
         Ok(None)
     }
 
-    /// Hands out what somebody else does; what cannot be handed out fails its step.
-    fn issue(&mut self, command: &Command) {
+    /// Hands out what somebody else does; what cannot be handed out fails its step, or the run if
+    /// the step does not wait for it.
+    fn issue(&mut self, command: &Command) -> Result<(), WorkflowError> {
         let run = &*self.run;
         let issued = step::in_subtransaction(|| {
             let issued = run.caused(|| as_extension(|own| outside::issue(own, run, command)));
@@ -429,8 +434,14 @@ impl<'a> Play<'a> {
         self.listens |= matches!(command, Command::Listen { .. });
         if let Err(failure) = issued {
             let step = command.step().unwrap_or_default().to_owned();
-            self.events.push_back(Event::Failed { step, error: failure::of_sql(&failure, false) });
+            let mut error = failure::of_sql(&failure, false);
+            if matches!(command, Command::Run { wait: false, .. }) {
+                error.instance = Some(step);
+                return Err(error);
+            }
+            self.events.push_back(Event::Failed { step, error });
         }
+        Ok(())
     }
 
     /// What these steps have asked for is not wanted any more.

@@ -15,7 +15,7 @@ pub(super) const UNITS: [(&str, u64); 5] = [
 pub(super) const LONGEST_MS: u64 = 3_653 * 86_400_000;
 
 /// Milliseconds of a duration in either form; the error says what is wrong, in one phrase.
-pub(super) fn millis(value: &Value) -> Result<u64, String> {
+pub fn millis(value: &Value) -> Result<u64, String> {
     let ms = match value {
         Value::Object(map) => {
             let mut total = 0u64;

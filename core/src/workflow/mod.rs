@@ -53,6 +53,7 @@ pub use command::{
 pub use complexity::{Complexity, complexity};
 pub use definition::{Definition, EffectRef, Start};
 pub use diff::{Difference, diff};
+pub use duration::millis as duration_ms;
 pub use error::WorkflowError;
 pub use event::Event;
 pub use feature::Feature;

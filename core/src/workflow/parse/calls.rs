@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
 
     fn approval(&mut self, with: &Map<String, Value>, task: &str, at: &str) -> Option<Kind> {
         self.feature(Feature::Approval, &format!("{task}/call"));
-        let known = ["role", "subject", "data", "quorum", "delegate", "escalate"];
+        let known = ["role", "subject", "data", "quorum", "escalate"];
         self.keys(with, at, &known, &[]);
         for key in ["role", "subject"].iter().filter(|k| !with.contains_key(**k)) {
             let message = format!("\"call: approval\" needs \"{key}\"");
