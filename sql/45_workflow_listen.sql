@@ -7,7 +7,6 @@ CREATE TABLE automate.run_listen (
     event_type text,
     owner      regrole NOT NULL,
     since      timestamptz NOT NULL,
-    xid        xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
     PRIMARY KEY (run, step, place)
 );
 CREATE INDEX run_listen_type ON automate.run_listen (event_type);
@@ -19,7 +18,6 @@ COMMENT ON COLUMN automate.run_listen.place IS 'Counts the filters of the step f
 COMMENT ON COLUMN automate.run_listen.event_type IS 'Name of the events; empty: any, or the filter is a pattern.';
 COMMENT ON COLUMN automate.run_listen.owner IS 'The run''s owner.';
 COMMENT ON COLUMN automate.run_listen.since IS 'Events from then on count: up to a minute before the step began to listen, and not before the run.';
-COMMENT ON COLUMN automate.run_listen.xid IS 'Transaction that put it down. Events of transactions that were under way then are looked for once they have ended.';
 ALTER TABLE automate.run_listen ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON automate.run_listen FOR SELECT USING (
     pg_catalog.pg_has_role(owner, 'USAGE')

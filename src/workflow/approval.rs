@@ -18,7 +18,6 @@ use crate::queue::finish::Outcome;
 use crate::queue::{Job, Lane, NewJob};
 use crate::spi::own::Rows;
 use crate::spi::{Own, as_extension};
-use automate_core::suggest;
 use automate_core::workflow::{Command, duration_ms};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -112,15 +111,6 @@ fn find_role(own: &Own, name: &str) -> Result<pg_sys::Oid> {
             .with_detail("The members of the role are to decide.")
             .with_hint("Create it, or name another role in the workflow.")
     })
-}
-
-/// Which of these roles do not exist, each with a hint.
-pub fn unknown_roles(own: &Own, names: &[&str]) -> Result<Vec<Option<String>>> {
-    let rows = own.run("SELECT rolname::text FROM pg_catalog.pg_roles ORDER BY 1", &[])?;
-    let known: Vec<String> = (0..rows.len()).filter_map(|row| rows.get(row, 1)).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let hint = |name: &&str| (!known.contains(name)).then(|| suggest::hint(name, &known));
-    Ok(names.iter().map(hint).collect())
 }
 
 /// Emits an event of the run's owner about an approval; `more` goes into its payload.

@@ -70,8 +70,10 @@ pub fn signal(run: Uuid, user: pg_sys::Oid, name: &str, payload: &Value) -> Resu
         if found.finished {
             return Err(over(run, &found, "it hears no signals any more"));
         }
-        let kept: Option<i64> =
-            own.one("SELECT count(*) FROM automate.run_news WHERE run = $1", &[key(run).into()])?;
+        let kept: Option<i64> = own.one(
+            "SELECT count(*) FROM automate.run_news WHERE run = $1 AND news::text <> 'null'",
+            &[key(run).into()],
+        )?;
         if kept.unwrap_or(0) >= MAX_UNHEARD {
             let code = PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
             let message = format!("run {run} keeps {MAX_UNHEARD} signals that no step wants");

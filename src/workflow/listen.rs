@@ -52,10 +52,11 @@ pub fn open(own: &Own, run: &Run, step: &str, wants: &[Wanted]) -> Result<()> {
          FROM automate.run AS r, unnest($3) WITH ORDINALITY AS w(name, place)
          WHERE r.id = $1
          ON CONFLICT (run, step, place) DO UPDATE
-         SET event_type = EXCLUDED.event_type, since = EXCLUDED.since, xid = EXCLUDED.xid",
+         SET event_type = EXCLUDED.event_type, since = EXCLUDED.since",
         &[key(run.id).into(), step.into(), names.into(), LOOK_BACK_S.into()],
     )?;
-    look_later(own, run.owner, run.id, step, 0)
+    let first = Look { run: run.id, step, after: None, horizon: None, pause_ms: 0 };
+    first.later(own, run.owner)
 }
 
 /// Ends the listening of a step.
@@ -73,29 +74,98 @@ pub fn clear(own: &Own, runs: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// Looks for events that came before the step began to listen, in a later transaction.
-fn look_later(own: &Own, owner: pg_sys::Oid, run: Uuid, step: &str, pause_ms: i64) -> Result<()> {
-    let payload = json!({ "look": run, "step": step, "pause_ms": pause_ms });
-    let at = pg::now().saturating_add(pause_ms.saturating_mul(1000));
-    let at = TimestampWithTimeZone::try_from(at).map_err(|e| Error::Internal(format!("{e:?}")))?;
-    NewJob {
-        run_at: (pause_ms > 0).then_some(at),
-        source: Some("listen"),
-        ..NewJob::new("hear", owner, Lane::Sql, &payload)
+/// A look for events that came before a step that listens could be seen.
+struct Look<'a> {
+    run: Uuid,
+    step: &'a str,
+    /// The last event of the look before, which had more than it could bring.
+    after: Option<Uuid>,
+    /// The first transaction that began after the step could be seen: until all before have ended,
+    /// one of them may yet bring an event to light. None: this is the first look.
+    horizon: Option<i64>,
+    /// How long the look before has waited.
+    pause_ms: i64,
+}
+
+impl Look<'_> {
+    fn read(payload: &Value) -> Option<Look<'_>> {
+        let id = |name: &str| payload[name].as_str().and_then(|id| Uuid::parse_str(id).ok());
+        Some(Look {
+            run: id("look")?,
+            step: payload["step"].as_str()?,
+            after: id("after"),
+            horizon: payload["horizon"].as_i64(),
+            pause_ms: payload["pause_ms"].as_i64().unwrap_or(0),
+        })
     }
-    .put(own)?;
-    Ok(())
+
+    /// Looks in a later transaction.
+    fn later(&self, own: &Own, owner: pg_sys::Oid) -> Result<()> {
+        let Look { run, step, after, horizon, pause_ms } = *self;
+        let payload = json!({
+            "look": run, "step": step, "after": after, "horizon": horizon, "pause_ms": pause_ms,
+        });
+        let at = pg::now().saturating_add(pause_ms.saturating_mul(1000));
+        let at = TimestampWithTimeZone::try_from(at);
+        let at = at.map_err(|e| Error::Internal(format!("{e:?}")))?;
+        NewJob {
+            run_at: (pause_ms > 0).then_some(at),
+            source: Some("listen"),
+            ..NewJob::new("hear", owner, Lane::Sql, &payload)
+        }
+        .put(own)?;
+        Ok(())
+    }
+
+    /// Tells the run of the events, and looks again if there may be more.
+    fn look(&self, own: &Own) -> Result<()> {
+        let rows = own.run(
+            "SELECT owner::oid, since, pg_snapshot_xmin(pg_current_snapshot())::text::int8,
+                    pg_snapshot_xmax(pg_current_snapshot())::text::int8
+             FROM automate.run_listen WHERE run = $1 AND step = $2 LIMIT 1",
+            &[key(self.run).into(), self.step.into()],
+        )?;
+        let (Some(owner), Some(since)) =
+            (rows.get::<pg_sys::Oid>(0, 1), rows.get::<TimestampWithTimeZone>(0, 2))
+        else {
+            return Ok(());
+        };
+        let (oldest, next) = (rows.get(0, 3).unwrap_or(i64::MAX), rows.get(0, 4).unwrap_or(0));
+        let horizon = self.horizon.unwrap_or(next);
+        let from = self.after.unwrap_or(first_id(since.into()));
+        let rows = own.run(
+            "SELECT DISTINCT l.run, l.owner::oid, e.id,
+                    json_build_object('specversion', '1.0', 'id', e.id, 'source', coalesce(e.source, 'pg_automate'),
+                        'type', e.name, 'time', e.created_at, 'data', e.payload)::text
+             FROM automate.event AS e
+             JOIN automate.run_listen AS l ON (l.event_type = e.name OR l.event_type IS NULL)
+             WHERE l.run = $1 AND l.step = $2 AND e.id > $3 AND pg_has_role(l.owner, e.owner, 'USAGE')
+             ORDER BY e.id LIMIT $4",
+            &[key(self.run).into(), self.step.into(), key(from).into(), MAX_EVENTS.into()],
+        )?;
+        tell(own, &rows)?;
+        if rows.len() as i64 == MAX_EVENTS {
+            let last = rows.get::<pgrx::Uuid>(rows.len() - 1, 3);
+            let after = last.map(|id| Uuid::from_bytes(*id.as_bytes()));
+            return Look { after, horizon: Some(horizon), ..*self }.later(own, owner);
+        }
+        if oldest >= horizon {
+            return Ok(());
+        }
+        let pause_ms = self.pause_ms.saturating_mul(2).clamp(PAUSES_MS.0, PAUSES_MS.1);
+        Look { after: None, horizon: Some(horizon), pause_ms, ..*self }.later(own, owner)
+    }
 }
 
 /// Has events brought to the steps that listen for them, if there are any, once the current
 /// transaction has committed.
 pub fn emitted(own: &Own, owner: pg_sys::Oid, event: &str, ids: &[Uuid]) -> Result<()> {
-    let listens: Option<bool> = own.one(
+    let listens = own.run_latest(
         "SELECT EXISTS (SELECT FROM automate.run_listen WHERE event_type = $1)
              OR EXISTS (SELECT FROM automate.run_listen WHERE event_type IS NULL)",
         &[event.into()],
     )?;
-    if listens != Some(true) {
+    if listens.get(0, 1) != Some(true) {
         return Ok(());
     }
     for some in ids.chunks(CHUNK) {
@@ -109,9 +179,9 @@ pub fn emitted(own: &Own, owner: pg_sys::Oid, event: &str, ids: &[Uuid]) -> Resu
 /// Does a job of kind hear.
 pub fn perform(job: &Job) -> Result<Outcome> {
     let id = |value: &Value| value.as_str().and_then(|id| Uuid::parse_str(id).ok());
-    as_extension(|own| match (id(&job.payload["look"]), job.payload["step"].as_str()) {
-        (Some(run), Some(step)) => look(own, run, step, job.payload["pause_ms"].as_i64()),
-        _ => {
+    as_extension(|own| match Look::read(&job.payload) {
+        Some(look) => look.look(own),
+        None => {
             let events = job.payload["events"].as_array().into_iter().flatten().filter_map(id);
             bring(own, &events.collect::<Vec<Uuid>>())
         }
@@ -132,40 +202,6 @@ fn bring(own: &Own, events: &[Uuid]) -> Result<()> {
         &[to_uuids(events).into()],
     )?;
     tell(own, &rows)
-}
-
-/// Tells a run of events from shortly before its step began to listen.
-fn look(own: &Own, run: Uuid, step: &str, pause_ms: Option<i64>) -> Result<()> {
-    let since: Option<TimestampWithTimeZone> = own.one(
-        "SELECT min(since) FROM automate.run_listen WHERE run = $1 AND step = $2",
-        &[key(run).into(), step.into()],
-    )?;
-    let Some(since) = since else { return Ok(()) };
-    let since_us: i64 = since.into();
-    let rows = own.run(
-        "SELECT DISTINCT l.run, l.owner::oid, e.id,
-                json_build_object('specversion', '1.0', 'id', e.id, 'source', coalesce(e.source, 'pg_automate'),
-                    'type', e.name, 'time', e.created_at, 'data', e.payload)::text
-         FROM automate.event AS e
-         JOIN automate.run_listen AS l ON (l.event_type = e.name OR l.event_type IS NULL)
-         WHERE l.run = $1 AND l.step = $2 AND e.id >= $3 AND e.created_at >= l.since
-           AND pg_has_role(l.owner, e.owner, 'USAGE')
-         ORDER BY e.id LIMIT $4",
-        &[key(run).into(), step.into(), key(first_id(since_us)).into(), MAX_EVENTS.into()],
-    )?;
-    tell(own, &rows)?;
-    let rows = own.run(
-        "SELECT owner::oid, pg_snapshot_xmin(pg_current_snapshot()) > xid FROM automate.run_listen
-         WHERE run = $1 AND step = $2 ORDER BY xid DESC LIMIT 1",
-        &[key(run).into(), step.into()],
-    )?;
-    match (rows.get(0, 1), rows.get(0, 2)) {
-        (Some(owner), Some(false)) => {
-            let pause_ms = pause_ms.unwrap_or(0).saturating_mul(2).clamp(PAUSES_MS.0, PAUSES_MS.1);
-            look_later(own, owner, run, step, pause_ms)
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The first id that an event of an instant can have.

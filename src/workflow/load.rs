@@ -7,6 +7,7 @@ use crate::spi::Own;
 use crate::spi::own::Rows;
 use automate_core::workflow::{Runtime, WorkflowError};
 use pgrx::prelude::*;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -85,14 +86,9 @@ fn one(
         Ok(known) => known,
         Err(error) => return Ok(Loaded::Broken(revision, error)),
     };
-    let input = rows.get::<String>(i, 9).map(|text| serde_json::from_str(&text)).transpose();
-    let state = rows.get::<String>(i, 10).map(|text| serde_json::from_str(&text)).transpose();
-    let (input, state) = match (input, state) {
+    let (input, state) = match (json(rows, i, 9), json(rows, i, 10)) {
         (Ok(input), Ok(state)) => (input, state),
-        (Err(e), _) | (_, Err(e)) => {
-            let why = format!("what is stored of it cannot be read: {e}");
-            return Ok(Loaded::Broken(revision, unreadable(&why)));
-        }
+        (Err(error), _) | (_, Err(error)) => return Ok(Loaded::Broken(revision, error)),
     };
     let started: Option<String> = rows.get(i, 11);
     let runtime = Runtime {
@@ -120,6 +116,18 @@ fn one(
         todo: None,
         named: rows.get(i, 17),
     })))
+}
+
+/// What a column of JSON text holds.
+fn json<T: DeserializeOwned>(
+    rows: &Rows,
+    row: usize,
+    column: usize,
+) -> std::result::Result<Option<T>, WorkflowError> {
+    let text: Option<String> = rows.get(row, column);
+    text.map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(|e| unreadable(&format!("what is stored of it cannot be read: {e}")))
 }
 
 /// The instant now as RFC 3339.

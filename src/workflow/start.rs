@@ -52,14 +52,7 @@ pub fn start(start: &Start) -> Result<Uuid> {
 
 pub(super) fn start_own(own: &Own, start: &Start, parent: Option<&Parent>) -> Result<Uuid> {
     let found = find(own, start.owner, start.name)?;
-    if found.status != "active" {
-        return Err(Error::refused(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("workflow \"{}\" is disabled", start.name),
-        )
-        .with_detail("It starts no runs while its status in automate.workflow is so.")
-        .with_hint("SELECT automate.enable_workflow(...) lets it start runs again."));
-    }
+    require_active(&found, start.name)?;
     let id = Uuid::now_v7();
     let version = match start.version {
         Some(version) => version,
@@ -112,6 +105,18 @@ pub(super) fn start_own(own: &Own, start: &Start, parent: Option<&Parent>) -> Re
         .with_detail("The snapshot of this transaction is older than the run.")
         .with_hint("Another session has just started it: try again in a new transaction.")
     })
+}
+
+fn require_active(found: &Found, name: &str) -> Result<()> {
+    if found.status == "active" {
+        return Ok(());
+    }
+    Err(Error::refused(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("workflow \"{name}\" is disabled"),
+    )
+    .with_detail("It starts no runs while its status in automate.workflow is so.")
+    .with_hint("SELECT automate.enable_workflow(...) lets it start runs again."))
 }
 
 /// The version that a new run takes. Its key decides where a part of the runs tries another one, so
