@@ -244,7 +244,7 @@ CASES = [
     ("42704", action('{"notify": "laet", "recipients": ["ops"]}')),
     ("39P01", "INSERT INTO guarded VALUES (1)"),
     # workflows
-    ("0A000", "SELECT automate.create_workflow('w', nodes => '[]')"),
+    ("22023", "SELECT automate.create_workflow('w', nodes => '[]')"),
     ("22023", "SELECT automate.create_workflow('w', '[]')"),
     ("22023", "SELECT automate.create_workflow('w', '{}')"),
     ("22023", workflow('{"swich": []}')),
