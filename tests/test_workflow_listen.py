@@ -83,7 +83,7 @@ def test_any_all_and_until(db: Database) -> None:
     assert end(db, run)[:2] == ("completed", [{"from": "b"}])
     create(db, "until", listen({"any": filters, "until": "length == 3"}))
     run = start(db, "until")
-    for name in ("a", "b", "a", "a"):
+    for name in ("a", "b", "a"):
         signal(db, run, name, {"from": name})
     assert end(db, run)[:2] == ("completed", [{"from": n} for n in ("a", "b", "a")])
     no_jobs(db)
@@ -181,4 +181,18 @@ def test_signals_against_the_listen(db: Database) -> None:
     assert end(db, run)[0] == "completed"
     heard = db.rows("SELECT output -> 0 -> 'n' FROM automate.run_step WHERE run = %s AND name = 'h'", [run])
     assert sorted(row[0] for row in heard) == list(range(100))
+    no_jobs(db)
+
+
+def test_what_comes_while_a_run_is_suspended_is_heard_when_it_goes_on(db: Database) -> None:
+    create(db, "w", listen({"all": [{"with": {"type": "paid"}}, {"with": {"type": "sent"}}]}))
+    run = start(db, "w")
+    waits(db, run)
+    db.execute("SELECT automate.suspend_run(%s)", [run])
+    db.wait_until("SELECT status = 'suspended' FROM automate.run WHERE id = %s", [run])
+    signal(db, run, "paid", {"n": 1})
+    emit(db, "sent", {"n": 2})
+    db.wait_until("SELECT count(*) = 2 FROM automate.run_news WHERE run = %s", [run])
+    db.execute("SELECT automate.resume_run(%s)", [run])
+    assert end(db, run)[:2] == ("completed", [{"n": 1}, {"n": 2}])
     no_jobs(db)

@@ -428,8 +428,15 @@ pub fn forget_old(own: &Own, retention_s: i64) -> Result<()> {
             &[retention_s.into()],
         )?;
         if gone.unwrap_or(0) == 0 {
-            return Ok(());
+            break;
         }
         crate::pg::check_interrupts();
     }
+    // That an event was taken is of no use any more when no step can look back so far.
+    own.run(
+        "DELETE FROM automate.run_news
+         WHERE news::text = 'null' AND created_at < now() - interval '1 day'",
+        &[],
+    )?;
+    Ok(())
 }

@@ -66,9 +66,11 @@ impl<'a> Play<'a> {
     /// come again that they were taken; and the rows of others that were.
     pub fn signals(self) -> (Vec<Signal>, Vec<Uuid>) {
         let mut taken = self.taken;
+        let suspended = self.run.state.as_ref().is_some_and(|s| s.status == Status::Suspended);
         // Of what may come again it is kept that it was taken, and of the rest what is not taken.
+        // A suspended run takes nothing, and is told nothing twice.
         let (kept, gone): (Vec<Signal>, Vec<Signal>) =
-            self.signals.into_iter().partition(|s| s.used == s.once);
+            self.signals.into_iter().partition(|s| s.used == s.once || suspended && !s.used);
         taken.extend(gone.into_iter().filter(|s| s.stored).map(|s| s.id));
         (kept.into_iter().filter(|s| s.used || !s.stored).collect(), taken)
     }
@@ -181,6 +183,8 @@ impl<'a> Play<'a> {
             News::Event(event, stored) => {
                 self.taken.extend(stored);
                 self.run.cancelling |= matches!(event, Event::Cancelled { .. });
+                // What came while it was suspended is offered when it goes on.
+                self.listens |= matches!(event, Event::Resumed);
                 self.events.push_back(event);
             }
             News::Answer { step, attempt, answer, stored } => {
