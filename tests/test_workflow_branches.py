@@ -217,3 +217,10 @@ def test_cancel_against_complete(db: Database) -> None:
         "SELECT who::uuid, count(*) FROM ledger GROUP BY 1 EXCEPT SELECT s.run, count(*) FROM automate.run_step AS s"
         " WHERE name LIKE 'b%%' AND status = 'completed' GROUP BY 1") == []
     assert {row[0] for row in db.rows("SELECT DISTINCT status FROM automate.run")} <= {"completed", "cancelled"}
+
+
+def test_the_timer_of_a_branch_is_none_of_its_brothers(db: Database) -> None:
+    slow = sql("SELECT pg_sleep(0.3)", result="none")
+    create(db, "f", fork({"wait": {"milliseconds": 20}}, slow, sql("SELECT 1 AS n", result="scalar")))
+    for _ in range(3):
+        assert end(db, start(db, "f"))[0] == "completed"

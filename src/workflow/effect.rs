@@ -53,7 +53,8 @@ pub fn carry_out(command: &Command, run: &Run) -> Result<Value, Trouble> {
         Command::Sql { timeout_ms, .. } | Command::Notify { timeout_ms, .. } => *timeout_ms,
         _ => None,
     };
-    let timeout_ms = timeout_ms.into_iter().chain(run.left_ms()).min();
+    let timeout_ms =
+        timeout_ms.into_iter().chain(run.left_ms(command.step().unwrap_or_default())).min();
     let timeout_ms = timeout_ms.map(|ms| i32::try_from(ms.max(1)).unwrap_or(i32::MAX));
     let source = run.source();
     let limit_ms = TimeLimit::effective(timeout_ms);

@@ -134,10 +134,10 @@ impl Run {
         Some(todo.filter_map(|command| command.step().map(str::to_owned)).collect())
     }
 
-    /// How long a statement of it may take at most, in milliseconds: until the next timer, or the
-    /// end of its time.
-    pub(super) fn left_ms(&self) -> Option<u64> {
-        let timer = self.state.as_ref().and_then(State::next_timer_ms);
+    /// How long a step of it may take at most, in milliseconds: until the time of a task around it,
+    /// or that of the run, is over; 1 when it is.
+    pub(super) fn left_ms(&self, step: &str) -> Option<u64> {
+        let timer = self.state.as_ref().and_then(|state| state.time_of(step));
         let timer = timer.map(|at_ms| at_ms - now_ms());
         let end = self.deadline_us.map(|us| (us - pg::now()) / 1000 + 1);
         let left = timer.into_iter().chain(end).min()?;

@@ -269,8 +269,7 @@ impl<'a> Play<'a> {
     }
 
     /// Timers that are due, and the end of the run's own time.
-    fn look_at_clock(&mut self) -> bool {
-        let before = self.events.len();
+    fn look_at_clock(&mut self) {
         if self.run.deadline_us.is_some_and(|deadline| pg::now() >= deadline) {
             self.run.deadline_us = None;
             self.events.push_back(Event::TimedOut);
@@ -279,7 +278,6 @@ impl<'a> Play<'a> {
             let due = state.due_timers(now_ms()).into_iter();
             self.events.extend(due.map(|step| Event::TimerFired { step }));
         }
-        self.events.len() > before
     }
 
     /// Whether the run does its next step now.
@@ -336,7 +334,10 @@ impl<'a> Play<'a> {
                 Event::Failed { step, error: failure::of_sql(&failure, false) }
             }
             // The time of a task around it, or of the run, is over.
-            Err(effect::Trouble::TimedOut(_)) if self.look_at_clock() => return None,
+            Err(effect::Trouble::TimedOut(_)) if self.run.left_ms(&step) == Some(1) => {
+                self.look_at_clock();
+                return None;
+            }
             Err(effect::Trouble::TimedOut(error) | effect::Trouble::Failed(error)) => {
                 Event::Failed { step, error }
             }

@@ -163,6 +163,19 @@ impl State {
         self.branches.iter().filter_map(|b| b.timer.as_ref()).map(|t| t.at_ms).min()
     }
 
+    /// When the time of a step that is waited for is over at the latest, in milliseconds since 1970:
+    /// by a timer of its branch, or of one that waits for it.
+    pub fn time_of(&self, step: &str) -> Option<i64> {
+        let waits = |b: &&Branch| b.pending.as_ref().is_some_and(|p| p.step == step);
+        let mut branch = self.branches.iter().find(waits);
+        let mut first: Option<i64> = None;
+        while let Some(here) = branch {
+            first = here.timer.as_ref().map(|t| t.at_ms).into_iter().chain(first).min();
+            branch = here.parent.and_then(|id| self.branches.iter().find(|b| b.id == id));
+        }
+        first
+    }
+
     /// The branches that do not wait for others of their own.
     pub fn leaves(&self) -> usize {
         let joins =
