@@ -410,12 +410,22 @@ def test_kill_9_in_the_middle(new_cluster: Any, victim: str) -> None:
             ).fetchone()
             assert pid is not None
             os.kill(pid[0], signal.SIGKILL)
+            # It answers for a moment, until it has noticed.
+            poll(lambda: has_gone(connection), 30, "the server has ended its sessions")
         else:
             cluster.kill9()
             cluster.start()
     poll(lambda: answers(cluster), 30, "the server takes connections again")
     with cluster.connect() as connection:
         exactly_once(connection)
+
+
+def has_gone(connection: psycopg.Connection[Any]) -> bool:
+    try:
+        connection.execute("SELECT true")
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def answers(cluster: Cluster) -> bool:
