@@ -224,3 +224,16 @@ def test_the_timer_of_a_branch_is_none_of_its_brothers(db: Database) -> None:
     create(db, "f", fork({"wait": {"milliseconds": 20}}, slow, sql("SELECT 1 AS n", result="scalar")))
     for _ in range(3):
         assert end(db, start(db, "f"))[0] == "completed"
+
+
+def test_short_steps_side_by_side_in_sessions_that_do_not_know_them(db: Database) -> None:
+    """What one session leaves to do, another hands out: it has not seen that the steps are short."""
+    db.execute(LEDGER)
+    step = sql("WITH i AS (INSERT INTO ledger (who) VALUES ($1)) SELECT pg_sleep(0.001)", "${ $workflow.id }", result="none")
+    create(db, "f", fork(*[step] * 30))
+    runs = [start(db, "f") for _ in range(20)]
+    for run in runs:
+        assert end(db, run, 60)[0] == "completed"
+    assert db.rows("SELECT count(*), count(DISTINCT who) FROM ledger") == [(600, 20)]
+    assert db.one("SELECT count(*) FROM automate.run_step WHERE status <> 'completed'") == 0
+    no_jobs(db)

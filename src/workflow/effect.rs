@@ -28,6 +28,14 @@ pub fn is_effect(command: &Command) -> bool {
     matches!(command, Command::Sql { .. } | Command::Notify { .. })
 }
 
+/// The name of its task.
+pub fn name(command: &Command) -> &str {
+    match command {
+        Command::Sql { name, .. } | Command::Notify { name, .. } => name,
+        _ => "",
+    }
+}
+
 /// Which attempt at its step the command is.
 pub fn attempt(command: &Command) -> u32 {
     match command {

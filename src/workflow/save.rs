@@ -295,7 +295,7 @@ fn save_steps(own: &Own, entries: &[Entry], rows: Vec<Row>) -> Result<()> {
          FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
               AS d(run, step, name, attempt, status, input, output, error, started, finished)
          ON CONFLICT (run, step, attempt) DO UPDATE
-         SET status = EXCLUDED.status, output = EXCLUDED.output, error = EXCLUDED.error,
+         SET status = EXCLUDED.status, input = coalesce(s.input, EXCLUDED.input), output = EXCLUDED.output, error = EXCLUDED.error,
              started_at = least(s.started_at, EXCLUDED.started_at), finished_at = EXCLUDED.finished_at
          WHERE s.status <> 'completed' OR EXCLUDED.status <> 'cancelled'",
         &[

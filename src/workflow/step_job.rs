@@ -31,6 +31,19 @@ pub enum Did {
 /// Puts the job of a step into the queue.
 pub fn put(own: &Own, run: &Run, command: &Command) -> Result<()> {
     let (step, attempt) = (command.step().unwrap_or_default(), effect::attempt(command));
+    // A step that was thought to be short has no row yet, and by its row it is withdrawn.
+    own.run(
+        "INSERT INTO automate.run_step (run, step, name, attempt, status, started_at, owner)
+         VALUES ($1, $2, $3, $4, 'running', clock_timestamp(), $5)
+         ON CONFLICT (run, step, attempt) DO UPDATE SET status = 'running', finished_at = NULL",
+        &[
+            PgUuid::from_bytes(*run.id.as_bytes()).into(),
+            step.into(),
+            effect::name(command).into(),
+            i32::try_from(attempt).unwrap_or(i32::MAX).into(),
+            run.owner.into(),
+        ],
+    )?;
     let payload = json!({ "run": run.id, "do": step, "attempt": attempt });
     let (key, source) = (outside::key(run.id, step, attempt), run.source());
     NewJob {
