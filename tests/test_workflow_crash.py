@@ -120,7 +120,8 @@ def test_a_kill_at_every_boundary_of_a_step(ledger: Database, tmp_path: Path) ->
 def test_kills_at_random(ledger: Database, seed: int) -> None:
     choice = random.Random(seed)
     runs = [str(row[0]) for row in ledger.rows("SELECT automate.execute_workflow('w') FROM generate_series(1, 200)")]
-    for part in (1, 3, 5):
+    # Not three: a job that runs each time would be quarantined, and rightly.
+    for part in (1, 4):
         poll(lambda part=part: at_least(ledger, part * 200), 60, "some steps are done")
         back(ledger)
         pids = [row[0] for row in ledger.rows("SELECT pid FROM automate.activity WHERE worker = 'executor' AND pid <> 0")]
